@@ -1,0 +1,1 @@
+//! Skeleton; the crate is being written.

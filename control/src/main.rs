@@ -1,0 +1,2 @@
+//! Skeleton; the binary is being written.
+fn main() {}

@@ -1,0 +1,94 @@
+//! The store port: what durable storage owes the control plane (promises S1, S2, S3).
+//!
+//! Keys and bytes only: this crate knows nothing of Kubernetes objects. A backend loads everything once, commits
+//! batches of transactions with one sync a batch, and is durable when it returns. It is driven by one writer thread.
+//! `mem` is the model, `redb` (feature) the default; both pass [`contract`]'s suite.
+
+use std::sync::Arc;
+
+/// Number of one change, durable or volatile. Strictly rising for ever (S2); 0 means "absent".
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// A condition on one key: it is at exactly this revision ([`Revision`] 0: it does not exist).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// `/registry/<group>/<resource>/[<namespace>/]<name>`.
+    pub key: Arc<str>,
+    /// Revision the key must have.
+    pub expected: Revision,
+}
+
+/// The one change of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Writes the value.
+    Put(Arc<str>, Arc<[u8]>),
+    /// Removes the key.
+    Delete(Arc<str>),
+}
+
+/// Any number of guards and exactly one change, with a revision of its own; fails alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Txn {
+    /// All must hold.
+    pub guards: Vec<Guard>,
+    /// What is changed.
+    pub op: Op,
+    /// Given by the sequencer; above every earlier one.
+    pub revision: Revision,
+}
+
+/// One stored pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: Arc<str>,
+    /// Revision of the last write of this key.
+    pub revision: Revision,
+    /// The value.
+    pub value: Arc<[u8]>,
+}
+
+/// What happened to one transaction of a batch that was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is durable.
+    Done,
+    /// A guard did not hold; nothing of it was written.
+    Conflict {
+        /// The guarded key.
+        key: Arc<str>,
+        /// Where the key really is.
+        actual: Revision,
+    },
+}
+
+/// Everything that is stored, at start.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// All pairs, by key.
+    pub entries: Vec<Entry>,
+    /// Numbers up to and including this one may have been given; the next must be above it.
+    pub revision_reserved: Revision,
+}
+
+/// A failure of the backend. After it the outcome of the batch is unknown: reopen and reload.
+#[derive(Debug)]
+pub struct StoreError {
+    /// What was being done, to which file.
+    pub what: String,
+    /// Why it failed.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A backend. Blocking; owned by one thread.
+pub trait Store: Send {
+    /// Reads everything.
+    fn load(&mut self) -> Result<Loaded, StoreError>;
+    /// Commits a batch in order with one sync; durable when it returns. Gives one outcome for each transaction.
+    /// Also raises the reserved revision to `reserve` where that is higher.
+    fn commit(&mut self, batch: &[Txn], reserve: Revision) -> Result<Vec<Outcome>, StoreError>;
+    /// Gives unused space back to the file system.
+    fn compact(&mut self) -> Result<(), StoreError>;
+}

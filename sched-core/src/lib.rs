@@ -1,0 +1,2 @@
+//! Placement (stub: filled in next).
+#![no_std]
