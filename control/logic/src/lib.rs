@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod cache;
 pub mod call;
 pub mod controllers;
+pub mod kinds;
 pub mod plane;
 
 /// Wall-clock time in milliseconds since 1970 (UTC). Comes in with each event.
