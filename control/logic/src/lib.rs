@@ -8,6 +8,7 @@ pub mod cache;
 pub mod call;
 pub mod controllers;
 pub mod kinds;
+pub mod limits;
 pub mod plane;
 
 /// Wall-clock time in milliseconds since 1970 (UTC). Comes in with each event.

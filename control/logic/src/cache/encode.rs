@@ -1,0 +1,164 @@
+//! Objects and watch events as bytes: encoded once, then shared by the store, lists and watches.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+
+use coracle_api::{Meta, Object, Resource};
+use serde_json::Value;
+
+/// What is wrong with a value that should be an object.
+pub(crate) type EncodeError = String;
+
+/// Writes a JSON value. `Value` has string keys only, so this cannot fail.
+pub(crate) fn bytes_of(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The object at this revision: `apiVersion`, `kind` and `metadata.resourceVersion` are set.
+///
+/// # Errors
+/// `metadata` is missing or not what metadata is.
+pub(crate) fn object_at(
+    resource: Resource,
+    mut value: Value,
+    revision: u64,
+) -> Result<Object, EncodeError> {
+    let def = resource.def();
+    let map = value.as_object_mut().ok_or("the object is not a JSON object")?;
+    map.insert("apiVersion".into(), def.api_version().into());
+    map.insert("kind".into(), def.kind.into());
+    let metadata = map
+        .get_mut("metadata")
+        .and_then(Value::as_object_mut)
+        .ok_or("metadata is missing or not an object")?;
+    metadata.insert("resourceVersion".into(), revision.to_string().into());
+    let bytes: Arc<[u8]> = bytes_of(&value).into();
+    let meta = meta_of(&bytes)?;
+    Ok(Object { resource, meta, revision, bytes })
+}
+
+/// What is stored: the value without `metadata.resourceVersion` (the entry's revision says it).
+pub(crate) fn stored_value(value: &Value) -> Vec<u8> {
+    let mut value = value.clone();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    bytes_of(&value)
+}
+
+/// The metadata that the machinery keeps, without the annotations: those are read from the bytes when needed.
+fn meta_of(bytes: &[u8]) -> Result<Meta, EncodeError> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        metadata: Meta,
+    }
+    let head: Head = serde_json::from_slice(bytes).map_err(|error| format!("metadata: {error}"))?;
+    Ok(Meta { annotations: alloc::collections::BTreeMap::new(), ..head.metadata })
+}
+
+/// The last version of something that is gone, under the number of its going.
+pub(crate) fn with_revision(object: &Object, revision: u64) -> Arc<[u8]> {
+    let mut value = object.value();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".into(), revision.to_string().into());
+    }
+    bytes_of(&value).into()
+}
+
+/// Key under which the store has an object.
+pub(crate) fn store_key(resource: Resource, namespace: &str, name: &str) -> Arc<str> {
+    let def = resource.def();
+    let group = if def.group.is_empty() { "core" } else { def.group };
+    let plural = def.plural;
+    if namespace.is_empty() {
+        format!("/registry/{group}/{plural}/{name}").into()
+    } else {
+        format!("/registry/{group}/{plural}/{namespace}/{name}").into()
+    }
+}
+
+/// The resource that a store key is of; `None` for keys of something that is not served.
+pub(crate) fn resource_of_key(key: &str) -> Option<Resource> {
+    let mut parts = key.strip_prefix("/registry/")?.split('/');
+    let group = match parts.next()? {
+        "core" => "",
+        group => group,
+    };
+    Resource::find(group, parts.next()?)
+}
+
+/// What happened to an object, as a watcher sees it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// It is new to this watch.
+    Added,
+    /// It was there and changed.
+    Modified,
+    /// It is gone, or left the selection (W5).
+    Deleted,
+    /// Everything up to this revision has been said.
+    Bookmark,
+    /// The watch is over; a Status says why.
+    Error,
+}
+
+/// The constant pieces of watch events, shared by all watches.
+#[derive(Debug)]
+pub struct Pieces {
+    heads: [Arc<[u8]>; 5],
+    tail: Arc<[u8]>,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        let head = |name: &str| format!("{{\"type\":\"{name}\",\"object\":").into_bytes().into();
+        Self {
+            heads: [
+                head("ADDED"),
+                head("MODIFIED"),
+                head("DELETED"),
+                head("BOOKMARK"),
+                head("ERROR"),
+            ],
+            tail: b"}\n".as_slice().into(),
+        }
+    }
+}
+
+impl Pieces {
+    /// Appends one event: head, the object's own bytes, tail.
+    pub fn event(&self, kind: EventType, object: Arc<[u8]>, out: &mut Vec<Arc<[u8]>>) {
+        let [added, modified, deleted, bookmark, error] = &self.heads;
+        let head = match kind {
+            EventType::Added => added,
+            EventType::Modified => modified,
+            EventType::Deleted => deleted,
+            EventType::Bookmark => bookmark,
+            EventType::Error => error,
+        };
+        out.extend([head.clone(), object, self.tail.clone()]);
+    }
+}
+
+/// A bookmark's object: nothing but its kind and where the watch is.
+pub fn bookmark(
+    api_version: &str,
+    kind: &str,
+    revision: u64,
+    initial_events_end: bool,
+) -> Arc<[u8]> {
+    let annotations = if initial_events_end {
+        r#","annotations":{"k8s.io/initial-events-end":"true"}"#
+    } else {
+        ""
+    };
+    format!(
+        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}","creationTimestamp":null{annotations}}}}}"#
+    )
+    .into_bytes()
+    .into()
+}

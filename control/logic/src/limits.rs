@@ -1,0 +1,65 @@
+//! Every bound of the control plane's logic, and how they hang together.
+//!
+//! "Full" is an answer: 429 with Retry-After, 410 Gone, a condition. What a limit guards stands beside it.
+
+/// Largest object, and so largest body, in bytes of JSON. etcd refuses requests over 1.5 MiB by default.
+pub const OBJECT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Changes kept for late watchers. The oldest falls off; who still needed it gets 410 and lists again.
+pub const RING_CHANGES_MAX: usize = 2048;
+/// Bytes of old versions that the ring may keep alive beside the cache.
+pub const RING_BYTES_MAX: usize = 1024 * 1024;
+/// A change with nothing old in it still costs about this much.
+pub const RING_CHANGE_OVERHEAD_BYTES: usize = 256;
+/// Changes older than this are dropped when the cluster is quiet; the age is etcd's compaction interval.
+pub const RING_AGE_MS_MAX: u64 = 5 * 60 * 1000;
+
+/// Open watches in the whole cluster. Each costs well under a kilobyte.
+pub const WATCHES_MAX: usize = 4096;
+/// Bytes that one pull of a watch gives before others get their turn.
+pub const WATCH_PULL_BYTES: usize = 64 * 1024;
+/// Events that one pull of a watch gives.
+pub const WATCH_PULL_EVENTS: usize = 64;
+/// Between two bookmarks of a watch that wants them.
+pub const BOOKMARK_INTERVAL_MS: u64 = 60 * 1000;
+/// A watch without `timeoutSeconds` ends after this much up to twice as much (upstream: min-request-timeout 1800 s).
+pub const WATCH_AGE_MS_MIN: u64 = 30 * 60 * 1000;
+
+/// Requests that wait for something (a commit, a key) at one time.
+pub const REQUESTS_WAITING_MAX: usize = 1024;
+/// Writes that wait for one key.
+pub const WRITES_PER_KEY_MAX: usize = 64;
+/// Evaluations of one write before the caller is told of the conflict.
+pub const WRITE_TRIES_MAX: u32 = 8;
+/// Transactions of one commit. More waits for the next.
+pub const BATCH_TXNS_MAX: usize = 256;
+/// Bytes of values of one commit, beyond its first transaction.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Seconds that a caller is asked to stay away when something is full.
+pub const RETRY_AFTER_S: u32 = 1;
+
+/// Revisions reserved on disk in one go. A restart skips what is left of them; 2^64 lasts.
+pub const REVISION_BLOCK: u64 = 1 << 20;
+
+/// How long an Event is kept (upstream: `--event-ttl`).
+pub const EVENT_TTL_MS: u64 = 60 * 60 * 1000;
+/// Events kept. They are in memory only; the oldest goes first.
+pub const EVENTS_MAX: usize = 1000;
+
+/// Rounds of "step controllers, do their calls" in one step of the plane; then the next tick goes on.
+pub const CONTROLLER_ROUNDS_MAX: usize = 8;
+/// Calls of one controller that may be under way.
+pub const CONTROLLER_CALLS_MAX: usize = 256;
+
+/// Objects of one page that a list gives at most without `limit` (0: all).
+pub const LIST_LIMIT_DEFAULT: usize = 0;
+
+// A batch must hold the largest object, or it would never be written.
+const _: () = assert!(BATCH_BYTES_MAX >= OBJECT_BYTES_MAX);
+// The ring must hold a full batch, or its watchers would all be thrown out by it.
+const _: () = assert!(RING_CHANGES_MAX >= 2 * BATCH_TXNS_MAX);
+// A pull gives one event at least, so a watch goes on however large the object.
+const _: () = assert!(WATCH_PULL_EVENTS >= 1);
+// Half a block is left when the next one is reserved: more than any batch takes.
+const _: () = assert!(REVISION_BLOCK / 2 > BATCH_TXNS_MAX as u64);
+const _: () = assert!(WRITES_PER_KEY_MAX <= REQUESTS_WAITING_MAX);
