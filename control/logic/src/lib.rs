@@ -4,6 +4,9 @@
 #![no_std]
 extern crate alloc;
 
+pub mod admission;
+pub mod authn;
+pub mod authz;
 pub mod cache;
 pub mod call;
 pub mod controllers;

@@ -63,3 +63,17 @@ const _: () = assert!(WATCH_PULL_EVENTS >= 1);
 // Half a block is left when the next one is reserved: more than any batch takes.
 const _: () = assert!(REVISION_BLOCK / 2 > BATCH_TXNS_MAX as u64);
 const _: () = assert!(WRITES_PER_KEY_MAX <= REQUESTS_WAITING_MAX);
+
+/// Longest path of a request, in bytes: five names of 253 bytes and the words between them fit.
+pub const PATH_BYTES_MAX: usize = 2048;
+/// Longest query of a request, in bytes, as sent. A label selector of many values is the longest honest one.
+pub const QUERY_BYTES_MAX: usize = 16 * 1024;
+/// Most `key=value` pairs in a query.
+pub const QUERY_PAIRS_MAX: usize = 64;
+/// Most bytes in the header values that the logic reads, all together.
+pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Longest name of a field manager, in bytes (Kubernetes' own bound).
+pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
+
+// A continue token carries two names and a revision; it must fit the query that brings it back.
+const _: () = assert!(QUERY_BYTES_MAX >= 4 * PATH_BYTES_MAX);
