@@ -3,10 +3,36 @@
 //! The words (this file) need no features: [`Keys`] is the port that the control plane's logic signs and verifies
 //! with. Feature `ring` brings the real thing, `fake` an honest stand-in for the simulator. Never async, never the store.
 //! No clock is read here: times come in as Unix seconds.
+//!
+//! | part | what |
+//! |---|---|
+//! | [`join`] | the join token: CA hash and bootstrap token |
+//! | [`x509`], [`der`], [`pem`] | certificates and requests, read strictly and written, without cryptography |
+//! | `ring` (feature) | [`ring::RealKeys`] on files of their own; the agent's key, request and CA pinning |
+//! | [`fake`] | deterministic keys for the simulator; refuses what it did not sign |
+//! | [`contract`] | the suite both pass |
+
+pub mod contract;
+pub mod der;
+pub mod fake;
+pub mod files;
+pub mod join;
+pub mod pem;
+#[cfg(feature = "ring")]
+pub mod ring;
+pub mod x509;
 
 /// A refusal or failure; the text names the thing, the cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyError(pub String);
+
+impl std::fmt::Display for KeyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for KeyError {}
 
 /// What a certificate request says of itself; its own signature has been checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
