@@ -23,6 +23,7 @@ pub(crate) use self::admit::Admitted;
 use self::{delete::DeleteOptions, sequencer::Key};
 use crate::{
     Millis, Rng,
+    authz::Authorizer,
     cache::Cache,
     call::{Authorized, Call, PatchType, ResourceTarget, Target, Verb},
     kinds,
@@ -104,7 +105,7 @@ pub(crate) enum Decision {
     /// Nothing to write; reply with this version (a no-op, or a dry run).
     Same(Arc<Object>, Reply),
     /// Delete each of these, then answer with the list of them.
-    Each(Vec<Arc<Object>>),
+    Each(Vec<Arc<Object>>, DeleteOptions),
     /// The node answers: its name, path and query.
     Node(String, String),
 }
@@ -112,6 +113,7 @@ pub(crate) enum Decision {
 /// The scene of one decision.
 pub(crate) struct Registry<'a> {
     pub(crate) cache: &'a Cache,
+    pub(crate) authorizer: &'a Authorizer,
     pub(crate) now: Millis,
     pub(crate) rng: &'a mut Rng,
     /// For Warning headers.

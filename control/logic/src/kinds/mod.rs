@@ -8,7 +8,7 @@
 //! `finalize`, `resize` is not served) goes through [`prepare_subresource`] and [`validate_subresource`]. Answers go
 //! through [`from_hub`].
 
-mod access;
+pub(crate) mod access;
 pub mod binding;
 mod conditions;
 mod deprecation;

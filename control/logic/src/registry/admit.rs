@@ -64,6 +64,7 @@ impl Registry<'_> {
             new,
             &mut Scene {
                 cache: self.cache,
+                authorizer: self.authorizer,
                 now: self.now,
                 rng: self.rng,
                 warnings: &mut warnings,
@@ -88,6 +89,7 @@ impl Registry<'_> {
             new,
             &mut Scene {
                 cache: self.cache,
+                authorizer: self.authorizer,
                 now: self.now,
                 rng: self.rng,
                 warnings: &mut warnings,
@@ -171,7 +173,11 @@ impl Registry<'_> {
         mut new: Value,
     ) -> Option<Admitted> {
         // The revision of a version is its entry's, not part of its value.
-        keep(child(&mut new, "metadata"), was.get("metadata").unwrap_or(&Value::Null), "resourceVersion");
+        keep(
+            child(&mut new, "metadata"),
+            was.get("metadata").unwrap_or(&Value::Null),
+            "resourceVersion",
+        );
         if same_but_managed_times(was, &new) {
             return None;
         }
@@ -236,7 +242,9 @@ impl Registry<'_> {
             Allocation::Nothing => {}
             Allocation::Any => match first_free(&used) {
                 Some(ip) => set_ip(new, ip),
-                None => return Err(Status::internal("failed to allocate a serviceIP: range is full")),
+                None => {
+                    return Err(Status::internal("failed to allocate a serviceIP: range is full"));
+                }
             },
             Allocation::This(ip) if is_free(ip, &used) => set_ip(new, ip),
             Allocation::This(ip) => {

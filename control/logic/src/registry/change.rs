@@ -26,8 +26,7 @@ impl Registry<'_> {
     /// PUT of an object, or of its `status`, `approval` or `finalize`.
     pub(crate) fn update(&mut self, ask: &Ask<'_>) -> Result<Decision, Status> {
         let (target, facts) = (ask.target, kinds::facts(ask.resource));
-        let mut sent =
-            self.body(ask, &target.group, &target.version, ask.resource.def().kind)?;
+        let mut sent = self.body(ask, &target.group, &target.version, ask.resource.def().kind)?;
         place(ask, &mut sent)?;
         let old = match self.stored(ask) {
             Ok(old) => old,
@@ -151,9 +150,8 @@ impl Registry<'_> {
 /// 409 where the client saw another version or another life of the name than is stored.
 pub(crate) fn check_seen(ask: &Ask<'_>, sent: &Value, old: &Object) -> Result<(), Status> {
     let target = ask.target;
-    let conflict = |why: &str| {
-        Err(Status::conflict(&target.group, &target.plural, &old.meta.name, why))
-    };
+    let conflict =
+        |why: &str| Err(Status::conflict(&target.group, &target.plural, &old.meta.name, why));
     let uid = text(sent, &["metadata", "uid"]);
     if !uid.is_empty() && uid != old.meta.uid {
         return conflict(&format!(

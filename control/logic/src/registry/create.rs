@@ -28,8 +28,7 @@ impl Registry<'_> {
     /// POST of an object.
     pub(crate) fn create(&mut self, ask: &Ask<'_>) -> Result<Decision, Status> {
         let target = ask.target;
-        let mut sent =
-            self.body(ask, &target.group, &target.version, ask.resource.def().kind)?;
+        let mut sent = self.body(ask, &target.group, &target.version, ask.resource.def().kind)?;
         place(ask, &mut sent)?;
         self.create_sent(ask, sent, false)
     }
@@ -61,7 +60,9 @@ impl Registry<'_> {
             let name = self.generated_name(ask, text(fields, &["generateName"]))?;
             set(fields, "name", name);
         }
-        for key in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        for key in
+            ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+        {
             remove(fields, key);
         }
         let fields = metadata(new);

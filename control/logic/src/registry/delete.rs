@@ -56,12 +56,13 @@ impl DeleteOptions {
         };
         let dry_run = items(value, &["dryRun"]);
         if dry_run.iter().any(|stage| stage != "All") {
-            return Err(Status::bad_request("dryRun: Unsupported value: supported values: \"All\""));
+            return Err(Status::bad_request(
+                "dryRun: Unsupported value: supported values: \"All\"",
+            ));
         }
         Ok(Self {
             uid: given(&["preconditions", "uid"]).map(ToString::to_string),
-            resource_version: given(&["preconditions", "resourceVersion"])
-                .map(ToString::to_string),
+            resource_version: given(&["preconditions", "resourceVersion"]).map(ToString::to_string),
             propagation,
             grace_seconds: int(value, &["gracePeriodSeconds"]),
             dry_run: !dry_run.is_empty(),
@@ -94,12 +95,12 @@ impl Registry<'_> {
 
     /// DELETE of a collection: each of these, one by one.
     pub(crate) fn delete_collection(&mut self, ask: &Ask<'_>) -> Result<Decision, Status> {
-        // Its body is read again for each of them; what is wrong with it is said once, here.
-        delete_options(ask)?;
+        let options = delete_options(ask)?;
         let filter = filter_of(ask.call, ask.target, ask.resource)?;
         let namespace = Some(ask.target.namespace.as_str()).filter(|name| !name.is_empty());
         let all = self.cache.list(ask.resource, namespace);
-        Ok(Decision::Each(all.filter(|object| filter.selects(object)).cloned().collect()))
+        let all = all.filter(|object| filter.selects(object)).cloned().collect();
+        Ok(Decision::Each(all, options))
     }
 
     /// Deletes an object, or marks it for whoever must first do something.
@@ -271,7 +272,8 @@ pub(crate) fn returns_object(resource: Resource) -> bool {
 /// A Status of success that names what is gone.
 pub(crate) fn removed_status(object: &Object) -> Value {
     let def = object.resource.def();
-    let mut details = json!({ "name": object.meta.name, "kind": def.plural, "uid": object.meta.uid });
+    let mut details =
+        json!({ "name": object.meta.name, "kind": def.plural, "uid": object.meta.uid });
     if !def.group.is_empty() {
         set(&mut details, "group", def.group);
     }

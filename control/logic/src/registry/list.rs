@@ -39,9 +39,8 @@ pub(crate) fn filter_of(
     resource: Resource,
 ) -> Result<Filter, Status> {
     let options = call.options();
-    let labels = LabelSelector::parse(&options.label_selector).map_err(|why| {
-        Status::bad_request(format!("unable to parse requirement: {why}"))
-    })?;
+    let labels = LabelSelector::parse(&options.label_selector)
+        .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
     let fields = FieldSelector::parse(&options.field_selector).map_err(Status::bad_request)?;
     for term in fields.terms() {
         kinds::field_label(resource, &term.field)?;
@@ -73,10 +72,8 @@ pub(crate) fn page(
         (state_asked(call, cache, ring)?, None)
     } else {
         let (revision, start) = read_token(&options.continue_token)?;
-        // A token without a revision was given to go on in the newest state (see `expired`).
-        let revision = revision.unwrap_or(cache.revision());
-        if !ring.covers(revision) {
-            return Err(expired(&start));
+        if !ring.covers(revision) || revision > cache.revision() {
+            return Err(expired());
         }
         (revision, Some(start))
     };
@@ -95,7 +92,7 @@ pub(crate) fn page(
     }
     let left = all.len() - limit;
     all.truncate(limit);
-    let next = all.last().map_or(String::new(), |last| token(Some(revision), last));
+    let next = all.last().map_or(String::new(), |last| token(revision, last));
     let remaining = filter.matches.is_none().then_some(left);
     Ok(Page { objects: all, revision, next, remaining })
 }
@@ -150,7 +147,7 @@ fn state(
     Some(all.into_values().collect())
 }
 
-fn token(revision: Option<u64>, last: &Object) -> String {
+fn token(revision: u64, last: &Object) -> String {
     let token = json!({
         "v": "coracle/v1",
         "rv": revision,
@@ -161,7 +158,7 @@ fn token(revision: Option<u64>, last: &Object) -> String {
 }
 
 /// Where a page begins: its state and the last object before it.
-type Start = (Option<u64>, (String, String));
+type Start = (u64, (String, String));
 
 fn read_token(token: &str) -> Result<Start, Status> {
     let read = || {
@@ -169,21 +166,15 @@ fn read_token(token: &str) -> Result<Start, Status> {
         let value: Value = serde_json::from_slice(&bytes).ok()?;
         (value.get("v")? == "coracle/v1").then_some(())?;
         let text = |key| value.get(key).and_then(Value::as_str).map(ToString::to_string);
-        Some((value.get("rv").and_then(Value::as_u64), (text("ns")?, text("name")?)))
+        Some((value.get("rv")?.as_u64()?, (text("ns")?, text("name")?)))
     };
     read().ok_or_else(|| Status::bad_request("continue key is not valid: list again without it"))
 }
 
-/// 410 of a token whose state is gone, with another that goes on in the newest state.
-fn expired((namespace, name): &(String, String)) -> Status {
-    let token = json!({ "v": "coracle/v1", "rv": null, "ns": namespace, "name": name });
-    let mut status = Status::expired(
-        "The provided continue parameter is too old to display a consistent list result. \
-         You can start a new list without the continue parameter, or use the continue token in this response \
-         to retrieve the remainder of the results. Continuing with the provided token results in an \
-         inconsistent list - objects that were created, modified, or deleted between the time the first chunk \
-         was returned and now may show up in the list.",
-    );
-    status.continue_token = Some(URL_SAFE_NO_PAD.encode(token.to_string()));
-    status
+/// 410 of a token whose state is gone.
+fn expired() -> Status {
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result: \
+         list again without the continue parameter.",
+    )
 }

@@ -58,13 +58,12 @@ fn container_of(pod: &Value, asked: &str, pod_name: &str) -> Result<String, Stat
         items(pod, &["spec", list]).iter().map(|one| text(one, &["name"]).to_string()).collect()
     };
     if !asked.is_empty() {
-        let known = KINDS_OF_CONTAINERS.iter().any(|(list, _, _)| names(list).iter().any(|n| n == asked));
+        let known =
+            KINDS_OF_CONTAINERS.iter().any(|(list, _, _)| names(list).iter().any(|n| n == asked));
         return if known {
             Ok(asked.into())
         } else {
-            Err(Status::bad_request(format!(
-                "container {asked} is not valid for pod {pod_name}"
-            )))
+            Err(Status::bad_request(format!("container {asked} is not valid for pod {pod_name}")))
         };
     }
     let default = at(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"])

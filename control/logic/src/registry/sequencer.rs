@@ -18,6 +18,7 @@ use coracle_keys::Keys;
 use coracle_store::{Guard, Op, Outcome, Revision, Txn};
 use serde_json::Value;
 
+use super::Admitted;
 use crate::{
     cache::{Change, encode},
     limits::{BATCH_BYTES_MAX, BATCH_TXNS_MAX, REVISION_BLOCK},
@@ -45,18 +46,16 @@ impl Key {
     }
 }
 
-/// One decided write, on its way.
+/// One admitted write, on its way.
 #[derive(Debug)]
-pub(crate) struct Write {
-    pub(crate) key: Key,
+struct Write {
+    key: Key,
     /// What it was computed from; its revision is the guard (S3).
-    pub(crate) old: Option<Arc<Object>>,
+    old: Option<Arc<Object>>,
     /// The hub JSON to be; `None`: delete.
-    pub(crate) new: Option<Value>,
-    /// Goes to the store.
-    pub(crate) durable: bool,
+    new: Option<Value>,
     /// Who waits for it.
-    pub(crate) ticket: u64,
+    ticket: u64,
 }
 
 /// How one write ended.
@@ -128,9 +127,12 @@ impl Sequencer {
             + self.flight.as_ref().map_or(0, |(batch, _)| batch.len())
     }
 
-    /// Takes a write. The caller sees to it that a key has one at a time.
-    pub(crate) fn submit(&mut self, write: Write) {
-        if write.durable {
+    /// Takes an admitted write. The caller sees to it that a key has one at a time.
+    pub(crate) fn submit(&mut self, admitted: Admitted, ticket: u64) {
+        let durable = admitted.durable();
+        let (key, old, new) = admitted.into_parts();
+        let write = Write { key, old, new, ticket };
+        if durable {
             self.durable.push_back(write);
         } else {
             self.volatile.push_back(write);

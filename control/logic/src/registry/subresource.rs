@@ -8,7 +8,9 @@ use alloc::{
 use coracle_api::Status;
 use serde_json::Value;
 
-use super::{Ask, Decision, Registry, Reply, body::type_of, change::check_seen, delete::DeleteOptions};
+use super::{
+    Ask, Decision, Registry, Reply, body::type_of, change::check_seen, delete::DeleteOptions,
+};
 use crate::{
     call::PatchType,
     kinds::{self, access::text, binding, scale},
