@@ -94,8 +94,12 @@ impl Agent {
             Event::VolumesReady(uid) => self.about(now, &uid, out, |state, _| state.volumes.done()),
             Event::VolumesFailed(uid, message) => self.about(now, &uid, out, |state, out| {
                 state.volumes.failed(now.mono);
-                let tale =
-                    Tale { warning: true, reason: "FailedMount", message: cut(message), container: None };
+                let tale = Tale {
+                    warning: true,
+                    reason: "FailedMount",
+                    message: cut(message),
+                    container: None,
+                };
                 out.push(Action::Tell(state.pod.uid.clone(), tale));
             }),
             Event::SandboxMade(uid, ips) => self.about(now, &uid, out, |state, _| {
@@ -105,8 +109,12 @@ impl Agent {
             Event::SandboxFailed(uid, message) => self.about(now, &uid, out, |state, out| {
                 state.sandbox.failed(now.mono);
                 let message = cut(format!("Failed to create pod sandbox: {message}"));
-                let tale =
-                    Tale { warning: true, reason: "FailedCreatePodSandBox", message, container: None };
+                let tale = Tale {
+                    warning: true,
+                    reason: "FailedCreatePodSandBox",
+                    message,
+                    container: None,
+                };
                 out.push(Action::Tell(state.pod.uid.clone(), tale));
             }),
             Event::SandboxLost(uid) => self.about(now, &uid, out, |state, out| {
@@ -117,14 +125,17 @@ impl Agent {
                     state.sandbox.reset();
                     let message =
                         String::from("Pod sandbox changed, it will be killed and re-created.");
-                    let tale = Tale { warning: false, reason: "SandboxChanged", message, container: None };
+                    let tale =
+                        Tale { warning: false, reason: "SandboxChanged", message, container: None };
                     out.push(Action::Tell(state.pod.uid.clone(), tale));
                 }
             }),
-            Event::ImagePulling(uid, name) => self.container(now, &uid, &name, out, |uid, container, out| {
-                let message = format!("Pulling image \"{}\"", container.image);
-                tell(uid, container, false, "Pulling", message, out);
-            }),
+            Event::ImagePulling(uid, name) => {
+                self.container(now, &uid, &name, out, |uid, container, out| {
+                    let message = format!("Pulling image \"{}\"", container.image);
+                    tell(uid, container, false, "Pulling", message, out);
+                })
+            }
             Event::ImageReady(uid, name, facts) => {
                 self.container(now, &uid, &name, out, |uid, container, out| {
                     image_ready(uid, container, facts, out);
@@ -156,7 +167,9 @@ impl Agent {
             Event::Exited { uid, container: name, attempt, exit } => {
                 self.container(now, &uid, &name, out, |_, container, _| {
                     let live = match container.run {
-                        Run::Running { attempt: now, .. } | Run::Starting { attempt: now } => Some(now),
+                        Run::Running { attempt: now, .. } | Run::Starting { attempt: now } => {
+                            Some(now)
+                        }
                         Run::Waiting { .. } | Run::Ensuring | Run::Ended { .. } => None,
                     };
                     if live == Some(attempt) {
@@ -167,7 +180,7 @@ impl Agent {
             Event::TornDown(uid) => {
                 if !self.pods.contains_key(&uid) {
                     out.push(Action::Forget(uid));
-                    return self.wake(out);
+                    return self.wake(now, out);
                 }
                 self.about(now, &uid, out, |state, _| {
                     state.teardown.done();
@@ -178,8 +191,12 @@ impl Agent {
             }
             Event::TearDownFailed(uid, message) => self.about(now, &uid, out, |state, out| {
                 state.teardown.failed(now.mono);
-                let tale =
-                    Tale { warning: true, reason: "FailedKillPod", message: cut(message), container: None };
+                let tale = Tale {
+                    warning: true,
+                    reason: "FailedKillPod",
+                    message: cut(message),
+                    container: None,
+                };
                 out.push(Action::Tell(state.pod.uid.clone(), tale));
             }),
             Event::StatusAcked(uid, version) => self.about(now, &uid, out, |state, _| {
@@ -195,7 +212,7 @@ impl Agent {
                 self.about(now, &uid, out, |state, _| state.delete.failed(now.mono));
             }
         }
-        self.wake(out);
+        self.wake(now, out);
     }
 
     fn recovered(&mut self, now: Now, found: &[FoundSandbox], out: &mut Vec<Action>) {
@@ -242,8 +259,12 @@ impl Agent {
                 "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {0}, capacity: {0}",
                 limits::PODS_MAX
             );
-            let tale =
-                Tale { warning: true, reason: "OutOfpods", message: message.clone(), container: None };
+            let tale = Tale {
+                warning: true,
+                reason: "OutOfpods",
+                message: message.clone(),
+                container: None,
+            };
             out.push(Action::Tell(uid.clone(), tale));
             state.refused = Some(("OutOfpods", message));
         }
@@ -304,8 +325,8 @@ impl Agent {
     }
 
     /// Timers are not counted: the shell keeps the earliest.
-    fn wake(&self, out: &mut Vec<Action>) {
-        if let Some(at) = self.pods.values().filter_map(wake).min() {
+    fn wake(&self, now: Now, out: &mut Vec<Action>) {
+        if let Some(at) = self.pods.values().filter_map(|state| wake(state, now.mono)).min() {
             out.push(Action::WakeAt(at));
         }
     }
@@ -343,7 +364,12 @@ fn replaced_images(state: &mut PodState, now: Now) -> bool {
     any
 }
 
-fn image_ready(uid: &PodUid, container: &mut ContainerState, facts: ImageFacts, out: &mut Vec<Action>) {
+fn image_ready(
+    uid: &PodUid,
+    container: &mut ContainerState,
+    facts: ImageFacts,
+    out: &mut Vec<Action>,
+) {
     if container.run != Run::Ensuring {
         return;
     }
@@ -400,7 +426,8 @@ fn image_failed(
     };
     tell(uid, container, true, event, text.clone(), out);
     tell(uid, container, true, "Failed", format!("Error: {reason}"), out);
-    container.wait = Wait { reason, message: cut(if fault == ImageFault::Pull { message } else { text }) };
+    container.wait =
+        Wait { reason, message: cut(if fault == ImageFault::Pull { message } else { text }) };
     let until = match fault {
         ImageFault::Pull => now.plus(limits::PULL_ERROR_SHOWN_MS),
         ImageFault::InvalidName | ImageFault::NeverPull => now.plus(container.pull.delay_ms()),
@@ -424,8 +451,12 @@ fn start_failed(
         StartFault::Create => "CreateContainerError",
         StartFault::Run => {
             // As containerd and kubelet have it: an attempt that ended before it began.
-            let exit =
-                Exit { code: 128, finished_s: now.wall_s, message: message.clone(), ..Exit::default() };
+            let exit = Exit {
+                code: 128,
+                finished_s: now.wall_s,
+                message: message.clone(),
+                ..Exit::default()
+            };
             container.ended(now.mono, attempt, "StartError".into(), exit);
             container.wait = Wait { reason: "RunContainerError", message };
             return;

@@ -292,10 +292,9 @@ impl PodState {
             .collect();
         for container in &mut containers {
             let recorded = status.get("containerStatuses").and_then(Value::as_array);
-            let recorded = recorded
-                .into_iter()
-                .flatten()
-                .find(|recorded| recorded.get("name").and_then(Value::as_str) == Some(&*container.name));
+            let recorded = recorded.into_iter().flatten().find(|recorded| {
+                recorded.get("name").and_then(Value::as_str) == Some(&*container.name)
+            });
             if let Some(recorded) = recorded {
                 restore(container, recorded, now);
             }
@@ -348,7 +347,8 @@ impl PodState {
                             Run::Running { attempt: seen.attempt, started_s: seen.started_s };
                     }
                     Some(exit) => {
-                        if !matches!(&container.run, Run::Ended { exit, .. } if exit.attempt == seen.attempt) {
+                        if !matches!(&container.run, Run::Ended { exit, .. } if exit.attempt == seen.attempt)
+                        {
                             container.ended(now.mono, seen.attempt, reason_of(exit), exit.clone());
                         }
                     }
@@ -357,7 +357,10 @@ impl PodState {
         }
         for container in &mut self.containers {
             let alive = found.is_some_and(|found| {
-                found.containers.iter().any(|seen| seen.name == container.name && seen.exit.is_none())
+                found
+                    .containers
+                    .iter()
+                    .any(|seen| seen.name == container.name && seen.exit.is_none())
             });
             if !alive {
                 container.lost(now);
@@ -390,9 +393,10 @@ impl PodState {
         !self.containers.is_empty()
             && self.containers.iter().all(|container| match &container.run {
                 Run::Ended { exit, .. } => !container.restarts_after(policy, &exit.exit),
-                Run::Waiting { .. } | Run::Ensuring | Run::Starting { .. } | Run::Running { .. } => {
-                    false
-                }
+                Run::Waiting { .. }
+                | Run::Ensuring
+                | Run::Starting { .. }
+                | Run::Running { .. } => false,
             })
     }
 
@@ -409,7 +413,8 @@ impl PodState {
             match &container.run {
                 Run::Running { .. } => running += 1,
                 Run::Ended { exit, .. } => failed += usize::from(exit.exit.code != 0),
-                Run::Waiting { .. } | Run::Ensuring | Run::Starting { .. } => match &container.last {
+                Run::Waiting { .. } | Run::Ensuring | Run::Starting { .. } => match &container.last
+                {
                     Some(last) => failed += usize::from(last.exit.code != 0),
                     None => waiting += 1,
                 },
@@ -455,8 +460,7 @@ fn restore(container: &mut ContainerState, recorded: &Value, now: Now) {
         container.run = Run::Ended { exit: read_ended(ended, count), at: now.mono };
     } else if let Some(running) = recorded.pointer("/state/running") {
         let started = running.get("startedAt").and_then(Value::as_str).and_then(parse_rfc3339);
-        container.run =
-            Run::Running { attempt: count, started_s: started.unwrap_or(now.wall_s) };
+        container.run = Run::Running { attempt: count, started_s: started.unwrap_or(now.wall_s) };
     } else if let Some(last) = container.last.take() {
         // It waited to be restarted: the attempt that ended is the latest one.
         container.run = Run::Ended { exit: Ended { attempt: count, ..last }, at: now.mono };

@@ -23,7 +23,12 @@ pub(crate) enum Fate {
 }
 
 /// Asks for what is due. `host_ips` are the node's addresses.
-pub(crate) fn settle(state: &mut PodState, host_ips: &[String], now: Now, out: &mut Vec<Action>) -> Fate {
+pub(crate) fn settle(
+    state: &mut PodState,
+    host_ips: &[String],
+    now: Now,
+    out: &mut Vec<Action>,
+) -> Fate {
     if state.stop.is_none() {
         begin_stop(state, now);
     } else {
@@ -39,15 +44,19 @@ pub(crate) fn settle(state: &mut PodState, host_ips: &[String], now: Now, out: &
         report(state, host_ips, now, out);
         // The last word about a pod comes before its deletion.
         let deleted = state.stop.is_some_and(|stop| stop.why == Why::Deleted);
-        if deleted && state.teardown.is_done() && state.outbox.is_settled() && state.delete.take(now.mono) {
+        if deleted
+            && state.teardown.is_done()
+            && state.outbox.is_settled()
+            && state.delete.take(now.mono)
+        {
             out.push(Action::Delete(state.pod.uid.clone()));
         }
     }
     fate
 }
 
-/// The earliest time at which something becomes due by itself.
-pub(crate) fn wake(state: &PodState) -> Option<Millis> {
+/// The earliest time after `now` at which something becomes due by itself. What is due already waits for an event.
+pub(crate) fn wake(state: &PodState, now: Millis) -> Option<Millis> {
     let outbox = &state.outbox;
     let dirty = outbox.acked != outbox.version && !outbox.in_flight;
     let send = dirty.then(|| outbox.not_before.max(outbox.hold_until.unwrap_or_default()));
@@ -65,7 +74,7 @@ pub(crate) fn wake(state: &PodState) -> Option<Millis> {
         let kill_at = container.replace.or(stopping.map(|stop| stop.kill_at()))?;
         Some(container.kill_sent.map_or(kill_at, |sent| sent.plus(limits::KILL_RETRY_MS)))
     });
-    steps.chain(send).chain(deadline).chain(containers).min()
+    steps.chain(send).chain(deadline).chain(containers).filter(|at| *at > now).min()
 }
 
 fn deadline(state: &PodState) -> Option<Millis> {
@@ -158,7 +167,12 @@ fn bring_up(state: &mut PodState, now: Now, out: &mut Vec<Action>) {
     if let Some(field) = &state.pod.unsupported {
         if !state.told_unsupported {
             state.told_unsupported = true;
-            let tale = Tale { warning: true, reason: "Unsupported", message: field.clone(), container: None };
+            let tale = Tale {
+                warning: true,
+                reason: "Unsupported",
+                message: field.clone(),
+                container: None,
+            };
             out.push(Action::Tell(uid, tale));
         }
         return;
@@ -285,10 +299,18 @@ fn report(state: &mut PodState, host_ips: &[String], now: Now, out: &mut Vec<Act
     }
     let status = status::build(state, host_ips, now);
     let text = format!("{status}");
+    let starting = |container: &ContainerState| match container.run {
+        Run::Running { .. } => false,
+        Run::Waiting { .. } | Run::Ensuring | Run::Starting { .. } | Run::Ended { .. } => true,
+    };
     let calm = state.stop.is_none()
-        && state.phase() == "Pending"
+        && !state.finished()
         && state.pod.unsupported.is_none()
-        && state.containers.iter().all(|container| container.wait.is_calm());
+        && state.containers.iter().any(starting)
+        && state
+            .containers
+            .iter()
+            .all(|container| !starting(container) || container.wait.is_calm());
     let outbox = &mut state.outbox;
     if outbox.text != text {
         outbox.text = text;
@@ -302,9 +324,8 @@ fn report(state: &mut PodState, host_ips: &[String], now: Now, out: &mut Vec<Act
         if now.mono < hold {
             return;
         }
-    } else {
-        outbox.hold_until = None;
     }
+    outbox.hold_until = None;
     if outbox.not_before <= now.mono {
         outbox.in_flight = true;
         out.push(Action::PatchStatus(state.pod.uid.clone(), outbox.version, status));

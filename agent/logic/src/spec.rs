@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// One life of one pod.
 ///
-/// Invariant: 1..=64 bytes of `[A-Za-z0-9-]`, so it can name a directory and a cgroup. [`PodUid::parse`] is the only
+/// Invariant: 1..=63 bytes of `[A-Za-z0-9-]`, so it can name a directory and a cgroup. [`PodUid::parse`] is the only
 /// way to make one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodUid(Arc<str>);
@@ -17,7 +17,7 @@ impl PodUid {
     /// Checks the text; `None` if it could not name a directory safely.
     pub fn parse(raw: &str) -> Option<Self> {
         let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        ((1..=64).contains(&raw.len()) && raw.bytes().all(ok)).then(|| Self(raw.into()))
+        ((1..=63).contains(&raw.len()) && raw.bytes().all(ok)).then(|| Self(raw.into()))
     }
 
     /// The uid as the API server gave it.
@@ -88,7 +88,8 @@ impl Pod {
         let uid = PodUid::parse(&raw.metadata.uid).ok_or_else(|| bad("no usable metadata.uid"))?;
         let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
         for name in [&raw.metadata.name, &raw.metadata.namespace] {
-            if name.is_empty() || name.len() > 253 || name.starts_with('.') || !name.bytes().all(ok) {
+            if name.is_empty() || name.len() > 253 || name.starts_with('.') || !name.bytes().all(ok)
+            {
                 return Err(bad("no usable metadata.name or metadata.namespace"));
             }
         }

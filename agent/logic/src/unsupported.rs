@@ -97,8 +97,12 @@ const CONTAINER: &[Field] = &[
     ("tty", Off),
 ];
 
-const ENV_SOURCE: &[Field] =
-    &[("fieldRef", Any), ("resourceFieldRef", Any), ("configMapKeyRef", Any), ("secretKeyRef", Any)];
+const ENV_SOURCE: &[Field] = &[
+    ("fieldRef", Any),
+    ("resourceFieldRef", Any),
+    ("configMapKeyRef", Any),
+    ("secretKeyRef", Any),
+];
 
 const PORT: &[Field] =
     &[("name", Any), ("containerPort", Any), ("protocol", Any), ("hostPort", Off), ("hostIP", Any)];
@@ -164,7 +168,12 @@ pub fn first(spec: &Value) -> Option<String> {
     Some(format!("{path} is not implemented by this agent yet"))
 }
 
-fn walk(at: &str, object: &Map<String, Value>, rules: &[Field], host_network: bool) -> Option<String> {
+fn walk(
+    at: &str,
+    object: &Map<String, Value>,
+    rules: &[Field],
+    host_network: bool,
+) -> Option<String> {
     object.iter().find_map(|(name, value)| {
         if is_empty(value) {
             return None;
@@ -186,10 +195,7 @@ fn judge(path: String, value: &Value, rule: &Rule, host_network: bool) -> Option
         Any => None,
         Off => Some(path),
         OneOf(words) => {
-            let text = match value {
-                Value::String(text) => text.clone(),
-                other => format!("{other}"),
-            };
+            let text = value.as_str().map_or_else(|| format!("{value}"), String::from);
             (!words.contains(&text.as_str())).then(|| format!("{path}: {text}"))
         }
         Is(rules) => walk(&path, value.as_object()?, rules, host_network),
@@ -248,7 +254,10 @@ mod tests {
             container(json!({"livenessProbe": {"exec": {}}})),
             Some("spec.containers[0].livenessProbe"),
         );
-        check(container(json!({"lifecycle": {"preStop": {}}})), Some("spec.containers[0].lifecycle"));
+        check(
+            container(json!({"lifecycle": {"preStop": {}}})),
+            Some("spec.containers[0].lifecycle"),
+        );
         check(container(json!({"tty": true})), Some("spec.containers[0].tty"));
         check(container(json!({"tty": false})), None);
         check(
@@ -272,7 +281,9 @@ mod tests {
             Some("spec.containers[0].resources.limits[nvidia.com/gpu]"),
         );
         check(
-            container(json!({"volumeMounts": [{"name": "v", "mountPropagation": "Bidirectional"}]})),
+            container(
+                json!({"volumeMounts": [{"name": "v", "mountPropagation": "Bidirectional"}]}),
+            ),
             Some("spec.containers[0].volumeMounts[0].mountPropagation: Bidirectional"),
         );
         check(json!({"initContainers": [{"name": "i"}]}), Some("spec.initContainers"));
