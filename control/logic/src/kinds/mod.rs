@@ -10,16 +10,25 @@
 
 pub(crate) mod access;
 pub mod binding;
+mod certificates;
 mod conditions;
+mod config;
 mod deprecation;
+mod endpoint_slices;
+mod events;
 mod field;
 mod fields;
+mod leases;
 mod meta;
+mod namespaces;
+mod nodes;
 mod pods;
 mod quantities;
+mod rbac;
 mod rollback;
 pub mod scale;
 pub mod service_ip;
+mod services;
 mod versions;
 mod workloads;
 
@@ -148,6 +157,20 @@ fn strategy(resource: Resource) -> &'static dyn Strategy {
         Resource::PODS => &pods::Pods,
         Resource::DEPLOYMENTS => &workloads::Deployments,
         Resource::REPLICA_SETS => &workloads::ReplicaSets,
+        Resource::NAMESPACES => &namespaces::Namespaces,
+        Resource::NODES => &nodes::Nodes,
+        Resource::CONFIG_MAPS => &config::ConfigMaps,
+        Resource::SECRETS => &config::Secrets,
+        Resource::SERVICES => &services::Services,
+        Resource::EVENTS => &events::Events,
+        Resource::LEASES => &leases::Leases,
+        Resource::PRIORITY_CLASSES => &leases::PriorityClasses,
+        Resource::ENDPOINT_SLICES => &endpoint_slices::EndpointSlices,
+        Resource::ROLES => &rbac::Roles { namespaced: true },
+        Resource::CLUSTER_ROLES => &rbac::Roles { namespaced: false },
+        Resource::ROLE_BINDINGS => &rbac::Bindings { namespaced: true },
+        Resource::CLUSTER_ROLE_BINDINGS => &rbac::Bindings { namespaced: false },
+        Resource::CERTIFICATE_SIGNING_REQUESTS => &certificates::Requests,
         _ => &Plain,
     }
 }
@@ -173,6 +196,7 @@ pub fn default_propagation(group: &str, version: &str) -> Propagation {
 /// Fills in what the client left out, with the defaults of the version it used (`context.group`, `context.version`);
 /// `object` is still in that version.
 pub fn default(resource: Resource, context: &Context<'_>, object: &mut Value) {
+    access::prune_nulls(object);
     strategy(resource).default(context, object);
 }
 
@@ -317,5 +341,5 @@ pub fn field_value(resource: Resource, object: &Object, path: &str) -> Option<St
         _ => {}
     }
     field_label(resource, path).ok()?;
-    Some(fields::value(&object.value(), path))
+    Some(fields::value(resource, &object.value(), path))
 }

@@ -236,7 +236,7 @@ impl Strategy for ReplicaSets {
         _context: &Context<'_>,
         _subresource: &str,
         new: &Value,
-        old: &Value,
+        _old: &Value,
         errors: &mut FieldErrors,
     ) {
         let path = Path::new("status");

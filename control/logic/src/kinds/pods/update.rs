@@ -57,7 +57,9 @@ pub(crate) fn validate(new: &Value, old: &Value, errors: &mut FieldErrors) {
     for spec in [&mut munged, &mut before] {
         // Two names of one field.
         remove(spec, "serviceAccount");
-        each(spec, "containers", |container| drop(child(container, "resources")));
+        each(spec, "containers", |container| {
+            child(container, "resources");
+        });
     }
     if !same(Some(&munged), Some(&before)) {
         errors.forbidden(&path, MAY_CHANGE);
