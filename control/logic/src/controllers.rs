@@ -1,6 +1,6 @@
 //! Controllers: each watches the cache's changes and answers with calls through the same front door as everyone.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use coracle_api::{Object, Resource, Status};
 use serde_json::Value;
@@ -10,6 +10,18 @@ use crate::{
     cache::{Cache, Change},
     call::PatchType,
 };
+
+mod ask;
+mod deployment;
+mod limits;
+mod owned;
+mod pods;
+mod queue;
+mod recorder;
+mod replicaset;
+#[cfg(test)]
+mod testing;
+mod work;
 
 /// A call that a controller asks for. The plane sends it through authorize, admit and registry as `user`.
 #[derive(Clone, Debug)]
@@ -64,4 +76,12 @@ pub trait Controller {
     fn done(&mut self, now: Millis, call: &ControllerCall, result: Result<&Arc<Object>, &Status>);
     /// When to step again even if nothing changes; `None`: no need. In the past: at once.
     fn next_due(&self) -> Option<Millis>;
+}
+
+/// All controllers, in the order in which they are stepped.
+pub fn all() -> Vec<Box<dyn Controller>> {
+    alloc::vec![
+        work::Work::boxed(deployment::Deployments::default()),
+        work::Work::boxed(replicaset::ReplicaSets::default()),
+    ]
 }

@@ -3,10 +3,7 @@
 use coracle_api::Status;
 use serde_json::Value;
 
-use super::{
-    access::{child, object, or_set, remove, set, text},
-    events,
-};
+use super::access::{child, object, or_set, remove, set, text};
 
 /// The annotation that stands for `spec.rollbackTo` in versions without that field.
 pub(crate) const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
@@ -28,10 +25,6 @@ pub fn to_hub(group: &str, version: &str, value: Value) -> Result<Value, Status>
             }
             Ok(value)
         }
-        ("events.k8s.io", _) => {
-            events::to_core(&mut value);
-            Ok(value)
-        }
         _ => Ok(value),
     }
 }
@@ -49,10 +42,6 @@ pub fn from_hub(group: &str, version: &str, value: Value) -> Value {
         }
         ("apps", "v1beta2") => {
             set(&mut value, "apiVersion", "apps/v1beta2");
-            value
-        }
-        ("events.k8s.io", _) => {
-            events::from_core(&mut value);
             value
         }
         _ => value,

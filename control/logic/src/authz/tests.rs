@@ -1,1 +1,0 @@
-//! Users and questions in, yes or no out.
