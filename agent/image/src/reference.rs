@@ -100,7 +100,8 @@ impl Reference {
         let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
         let host_ok =
             |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
-        if registry.is_empty() || !registry.bytes().all(host_ok) {
+        let first_ok = registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
+        if !first_ok || !registry.bytes().all(host_ok) {
             return Err(bad("the registry is not HOST or HOST:PORT"));
         }
         if path.is_empty() {

@@ -62,6 +62,10 @@ struct Unpacker {
 }
 
 impl Unpacker {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever tar types there will be, they are refused by name"
+    )]
     fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
         let raw = entry.path_bytes().into_owned();
         let path = inside(Path::new(OsStr::from_bytes(&raw)))?;
@@ -230,10 +234,12 @@ impl Unpacker {
     fn special(&self, header: &tar::Header, dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
         let number = |part: io::Result<Option<u32>>| part.ok().flatten().unwrap_or(0);
         let dev: Dev = makedev(number(header.device_major()), number(header.device_minor()));
-        let (kind, dev) = match header.entry_type() {
-            EntryType::Block => (FileType::BlockDevice, dev),
-            EntryType::Char => (FileType::CharacterDevice, dev),
-            _ => (FileType::Fifo, makedev(0, 0)),
+        let (kind, dev) = if header.entry_type() == EntryType::Block {
+            (FileType::BlockDevice, dev)
+        } else if header.entry_type() == EntryType::Char {
+            (FileType::CharacterDevice, dev)
+        } else {
+            (FileType::Fifo, makedev(0, 0))
         };
         mknodat(dir, name, kind, Mode::empty(), dev)
     }

@@ -17,6 +17,7 @@ pub mod quantity;
 pub mod resource;
 pub mod schema;
 pub mod selector;
+pub mod served;
 pub mod status;
 pub mod time;
 pub mod validation;

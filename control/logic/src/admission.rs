@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     Millis, Rng,
+    authz::{Authorizer, escalation},
     cache::Cache,
     call::{User, Verb},
 };
@@ -39,6 +40,8 @@ pub struct Attributes<'a> {
 pub struct Scene<'a> {
     /// All objects as they are now.
     pub cache: &'a Cache,
+    /// Who may what.
+    pub authorizer: &'a Authorizer,
     /// The time.
     pub now: Millis,
     /// For generated names.
@@ -55,7 +58,7 @@ type Validate = fn(&Attributes<'_>, Option<&Value>, &Value, &mut Scene<'_>) -> R
 /// In this order.
 const MUTATING: &[Mutate] = &[];
 /// In this order.
-const VALIDATING: &[Validate] = &[];
+const VALIDATING: &[Validate] = &[escalation::check];
 
 /// Lets every mutating plugin change the object, in their order; the first refusal ends it.
 ///

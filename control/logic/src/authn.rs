@@ -1,7 +1,7 @@
 //! Authentication: who is calling. A verified client certificate or a bearer token; everyone else gets 401, but for the
 //! few paths that strangers may see.
 
-use alloc::{string::String, sync::Arc};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use coracle_api::Status;
 use coracle_keys::Keys;
@@ -12,6 +12,8 @@ use crate::{
     call::{Authenticated, Call, Received, Target, User},
 };
 
+/// The user that a stranger is, where strangers may be.
+pub const ANONYMOUS: &str = "system:anonymous";
 /// Group of everyone with an identity.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// Group of everyone without.
@@ -32,7 +34,7 @@ impl Call<Received> {
             User { name: peer.common_name.clone(), groups, ..User::default() }
         } else if is_open(&self.target) && self.http.header("authorization").is_none() {
             User {
-                name: "system:anonymous".into(),
+                name: ANONYMOUS.into(),
                 groups: [String::from(UNAUTHENTICATED)].into(),
                 ..User::default()
             }
@@ -57,4 +59,15 @@ fn is_open(target: &Target) -> bool {
 /// 401 as Kubernetes words it.
 pub fn unauthorized() -> Status {
     Status::new(401, "Unauthorized", "Unauthorized")
+}
+
+/// Namespace and name of the service account that this user is, if it is one.
+pub fn service_account_of(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+}
+
+/// The groups of every service account of a namespace.
+pub fn service_account_groups(namespace: &str) -> Vec<String> {
+    Vec::from(["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")])
 }

@@ -1,13 +1,20 @@
 //! Authorization: may this user do this. RBAC from stored objects, the Node authorizer, and system:masters.
 
-use alloc::{format, string::String};
+pub(crate) mod escalation;
+mod impersonation;
+pub mod node;
+mod rbac;
+mod rules;
 
-use coracle_api::{Status, status::qualified};
+use alloc::{format, string::String, vec::Vec};
+
+use coracle_api::{Resource, Status, status::qualified};
 
 use crate::{
     cache::{Cache, Change},
     call::{Authenticated, Authorized, Call, Target, User, routes},
 };
+pub use rules::PolicyRule;
 
 /// Who may do anything.
 pub const MASTERS: &str = "system:masters";
@@ -29,19 +36,38 @@ pub struct Asked<'a> {
     pub name: &'a str,
     /// A path outside the API's resources.
     pub path: &'a str,
+    /// Of a list or watch, as sent.
+    pub field_selector: &'a str,
 }
 
 /// The rules in force. Built from `Change`s; holds only what deciding needs.
 #[derive(Clone, Debug, Default)]
-pub struct Authorizer {}
+pub struct Authorizer {
+    rbac: rbac::Index,
+}
 
 impl Authorizer {
-    /// Takes note of a change (at start: of every object once).
-    pub fn changed(&mut self, _change: &Change) {}
+    /// Takes note of a change (at start: of every object once). Changes of other resources cost nothing.
+    pub fn changed(&mut self, change: &Change) {
+        self.rbac.changed(change);
+    }
 
-    /// Whether the user may.
-    pub fn allows(&self, user: &User, _asked: &Asked<'_>, _cache: &Cache) -> bool {
+    /// Whether the user may: `system:masters` always, nodes by the Node authorizer, everyone by RBAC.
+    pub fn allows(&self, user: &User, asked: &Asked<'_>, cache: &Cache) -> bool {
         user.groups.iter().any(|group| group == MASTERS)
+            || node::node_of(user).is_some_and(|node| node::allows(node, asked, cache))
+            || self.rbac.allows(user, asked)
+    }
+
+    /// The rules that RBAC gives the user in a namespace, those that hold everywhere among them. What system:masters and
+    /// nodes have besides is not in them (nor does Kubernetes list it).
+    pub fn rules(&self, user: &User, namespace: &str) -> Vec<PolicyRule> {
+        self.rbac.list(user, namespace)
+    }
+
+    /// The rules that a ClusterRole with an `aggregationRule` is to show: those of all that it selects. `None`: it has none.
+    pub fn aggregated(&self, cluster_role: &serde_json::Value) -> Option<Vec<PolicyRule>> {
+        Some(self.rbac.aggregated(&rbac::selectors_of(cluster_role)?))
     }
 }
 
@@ -53,27 +79,36 @@ impl Call<Authenticated> {
         authorizer: &Authorizer,
         cache: &Cache,
     ) -> Result<Call<Authorized>, Status> {
-        let user = &self.stage.user;
-        let method = self.http.method.to_lowercase();
-        let asked = match &self.target {
+        let call = self.impersonated(authorizer, cache)?;
+        let user = &call.stage.user;
+        let method = call.http.method.to_ascii_lowercase();
+        let asked = match &call.target {
             Target::Path(path) => Asked { verb: &method, path, ..Asked::default() },
             Target::Resource(target) => Asked {
-                verb: self.verb.as_str(),
+                verb: call.verb.as_str(),
                 group: &target.group,
                 resource: &target.plural,
                 subresource: &target.subresource,
-                namespace: &target.namespace,
-                name: &self.authz_name,
+                // A Namespace lies in itself, so that a Role in it can let its people see it.
+                namespace: match target.hub {
+                    Some(Resource::NAMESPACES) => &call.authz_name,
+                    _ => &target.namespace,
+                },
+                name: &call.authz_name,
                 path: "",
+                field_selector: call
+                    .options
+                    .as_ref()
+                    .map_or("", |options| options.field_selector.as_str()),
             },
         };
         if !authorizer.allows(user, &asked, cache) {
             return Err(forbidden(user, &asked));
         }
-        if let Target::Resource(target) = &self.target {
-            routes::check(self.verb, target)?;
+        if let Target::Resource(target) = &call.target {
+            routes::check(call.verb, target)?;
         }
-        let Self { http, verb, target, authz_name, options, stage } = self;
+        let Self { http, verb, target, authz_name, options, stage } = call;
         let options = options?;
         let stage = Authorized { user: stage.user, options: options.clone() };
         Ok(Call { http, verb, target, authz_name, options: Ok(options), stage })
@@ -82,7 +117,7 @@ impl Call<Authenticated> {
 
 /// 403 as Kubernetes words it.
 pub fn forbidden(user: &User, asked: &Asked<'_>) -> Status {
-    let Asked { verb, group, resource, subresource, namespace, name, path } = *asked;
+    let Asked { verb, group, resource, subresource, namespace, name, path, .. } = *asked;
     let who = &user.name;
     if resource.is_empty() {
         let message = format!("forbidden: User {who:?} cannot {verb} path {path:?}");
@@ -104,3 +139,6 @@ pub fn forbidden(user: &User, asked: &Asked<'_>) -> Status {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ pub mod controllers;
 pub mod kinds;
 pub mod limits;
 pub mod plane;
+pub(crate) mod registry;
 
 /// Wall-clock time in milliseconds since 1970 (UTC). Comes in with each event.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

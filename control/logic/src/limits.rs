@@ -72,6 +72,8 @@ pub const QUERY_BYTES_MAX: usize = 16 * 1024;
 pub const QUERY_PAIRS_MAX: usize = 64;
 /// Most bytes in the header values that the logic reads, all together.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Most groups and extras that one request impersonates.
+pub const IMPERSONATED_PARTS_MAX: usize = 64;
 /// Longest name of a field manager, in bytes (Kubernetes' own bound).
 pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
 

@@ -1,13 +1,39 @@
 //! The control plane as one value: `step(now, event, &mut actions)`.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+mod bootstrap;
+mod drive;
+mod load;
+mod paths;
+mod reads;
+mod retention;
+mod writes;
 
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+
+use coracle_api::Status;
 use coracle_keys::Keys;
 use coracle_store::{Loaded, Outcome, Revision, Txn};
 
+use self::{
+    bootstrap::Bootstrap,
+    drive::Driven,
+    retention::Retention,
+    writes::{Bulk, Flight, Work},
+};
 use crate::{
-    Millis,
+    Millis, Rng,
+    authz::Authorizer,
+    cache::{Cache, Change, ring::Ring, watch::Watches},
     call::{HttpRequest, Peer},
+    registry::{
+        answer,
+        sequencer::{Ended, Key, Sequencer},
+    },
 };
 
 /// What the control plane is told of its surroundings at start.
@@ -149,11 +175,40 @@ impl core::fmt::Debug for ResponseBody {
 pub struct ControlPlane {
     config: Config,
     keys: Arc<dyn Keys>,
+    cache: Cache,
+    ring: Ring,
+    watches: Watches,
+    sequencer: Sequencer,
+    authorizer: Authorizer,
+    rng: Rng,
+    driven: Vec<Driven>,
+    retention: Retention,
+    bootstrap: Bootstrap,
+    /// Nodes that can be asked for logs now.
+    tunnels: BTreeSet<String>,
+    /// Writes under way, by ticket.
+    flights: BTreeMap<u64, Flight>,
+    /// Keys with a write under way, and the writes that wait for it.
+    busy: BTreeMap<Key, VecDeque<Work>>,
+    /// Deletions of collections under way.
+    bulks: BTreeMap<u64, Bulk>,
+    next_ticket: u64,
+    ended: Vec<Ended>,
+    woken: Vec<WatchId>,
+    actions: Vec<Action>,
+    wake_at: Option<Millis>,
+    /// The store failed; this plane only says so until the shell makes a new one.
+    failed: Option<String>,
 }
 
 impl core::fmt::Debug for ControlPlane {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("ControlPlane").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("ControlPlane")
+            .field("revision", &self.cache.revision())
+            .field("sequencer", &self.sequencer)
+            .field("flights", &self.flights.len())
+            .field("watches", &self.watches)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,30 +221,171 @@ impl ControlPlane {
     pub fn new(
         config: Config,
         keys: Arc<dyn Keys>,
-        _loaded: Loaded,
-        _now: Millis,
-        _seed: u64,
+        loaded: Loaded,
+        now: Millis,
+        seed: u64,
     ) -> Result<Self, StartError> {
-        Ok(Self { config, keys })
+        let mut rng = Rng(seed);
+        let start = loaded.revision_reserved.0;
+        let sequencer = Sequencer::new(keys.clone(), start, rng.next_u64());
+        let driven = drive::controllers(&config);
+        let mut plane = Self {
+            bootstrap: Bootstrap::new(&config),
+            config,
+            keys,
+            cache: Cache::default(),
+            ring: Ring::new(start),
+            watches: Watches::default(),
+            sequencer,
+            authorizer: Authorizer::default(),
+            rng,
+            driven,
+            retention: Retention::default(),
+            tunnels: BTreeSet::new(),
+            flights: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            bulks: BTreeMap::new(),
+            next_ticket: 0,
+            ended: Vec::new(),
+            woken: Vec::new(),
+            actions: Vec::new(),
+            wake_at: None,
+            failed: None,
+        };
+        plane.load(now, loaded)?;
+        Ok(plane)
     }
 
     /// Takes one event and appends what is to be done. Short: never blocks, never waits.
-    pub fn step(&mut self, _now: Millis, event: Event, out: &mut Vec<Action>) {
-        if let Event::Request(id, _) = event {
-            let body: &[u8] = self.keys.root_ca_pem().get(..0).unwrap_or("").as_bytes();
-            out.push(Action::Respond(
-                id,
-                Response {
-                    status: 503,
-                    headers: Vec::new(),
-                    body: ResponseBody::Bytes(body.into()),
-                },
-            ));
+    pub fn step(&mut self, now: Millis, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Request(id, http) => self.request(now, id, http),
+            Event::Gone(id) => {
+                self.watches.gone(id);
+            }
+            Event::Committed(outcomes) => {
+                let mut ended = core::mem::take(&mut self.ended);
+                self.sequencer.committed(outcomes, &mut ended);
+                self.ended = ended;
+            }
+            Event::StoreFailed(why) => self.store_failed(&why),
+            Event::Tick => {}
+            Event::NodeTunnel(peer, open) => {
+                let node = peer.common_name.strip_prefix("system:node:").unwrap_or_default();
+                if open && !node.is_empty() {
+                    self.tunnels.insert(node.into());
+                } else {
+                    self.tunnels.remove(node);
+                }
+            }
         }
+        if self.failed.is_none() {
+            self.settle(now);
+        }
+        self.alarms(now);
+        self.actions.extend(self.woken.drain(..).map(Action::WatchReady));
+        out.append(&mut self.actions);
     }
 
     /// Appends the next events of a watch, each part to be written as it is, a bounded amount a call.
-    pub fn watch_next(&mut self, _id: WatchId, _out: &mut Vec<Arc<[u8]>>) -> WatchPoll {
-        WatchPoll::Closed
+    pub fn watch_next(&mut self, id: WatchId, out: &mut Vec<Arc<[u8]>>) -> WatchPoll {
+        let dropped = self.ring.dropped();
+        let expired = || Status::too_old(dropped, dropped).to_json().into();
+        self.watches.pull(id, &self.ring, self.cache.revision(), expired, out)
+    }
+
+    /// All objects as they are now.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Whether everything that every cluster has is there: `/readyz` says ok.
+    pub fn is_ready(&self) -> bool {
+        self.failed.is_none() && self.bootstrap.is_done()
+    }
+
+    /// Makes a change visible: cache, ring, watches, authorizer, controllers.
+    fn publish(&mut self, now: Millis, change: Change) {
+        if let Some(new) = &change.new {
+            self.cache.insert(new.clone());
+        } else if let Some(old) = &change.old {
+            self.cache.remove(old.resource, &old.meta.namespace, &old.meta.name);
+        }
+        self.cache.advance(change.revision);
+        self.authorizer.changed(&change);
+        self.retention.changed(now, &change);
+        self.watches.published(&change, &mut self.woken);
+        for driven in &mut self.driven {
+            driven.controller.changed(now, &change);
+        }
+        self.ring.push(now, change);
+    }
+
+    /// Goes on until nothing moves without the world outside.
+    fn settle(&mut self, now: Millis) {
+        self.begin_bootstrap(now);
+        for _ in 0..crate::limits::CONTROLLER_ROUNDS_MAX {
+            self.flush(now);
+            if !self.drive(now) {
+                break;
+            }
+        }
+        self.expire_events(now);
+        self.flush(now);
+    }
+
+    /// Numbers, publishes and answers what can be, and hands the next batch to the store.
+    fn flush(&mut self, now: Millis) {
+        loop {
+            let mut ended = core::mem::take(&mut self.ended);
+            if let Some(batch) = self.sequencer.pump(&mut ended) {
+                self.actions.push(Action::Commit { batch: batch.txns, reserve: batch.reserve });
+            }
+            if ended.is_empty() {
+                return;
+            }
+            for end in ended {
+                self.end(now, end);
+            }
+        }
+    }
+
+    /// What happened to the last batch is not known. Everyone is told so; nothing more is done (S1).
+    fn store_failed(&mut self, why: &str) {
+        self.failed = Some(why.into());
+        let status = Status::internal(&alloc::format!(
+            "the store failed ({why}): whether the write was made is not known; read the object to find out"
+        ));
+        let flights = core::mem::take(&mut self.flights);
+        let waiting = core::mem::take(&mut self.busy);
+        let works =
+            flights.into_values().map(|flight| flight.work).chain(waiting.into_values().flatten());
+        for work in works.collect::<Vec<_>>() {
+            if let Some(id) = work.request() {
+                self.actions.push(Action::Respond(id, answer::failure(&status)));
+            }
+        }
+        for bulk in core::mem::take(&mut self.bulks).into_values() {
+            self.actions.push(Action::Respond(bulk.request, answer::failure(&status)));
+        }
+        let gone = Status::expired("the store was reopened: list again").to_json();
+        self.watches.end(&gone.into(), &mut self.woken);
+    }
+
+    /// Does what is due by the clock, and asks to be woken for the next.
+    fn alarms(&mut self, now: Millis) {
+        let watch = self.watches.tick(now, self.cache.revision(), &mut self.woken);
+        let ring = self.ring.expire(now);
+        let events = self.retention.next_due();
+        let driven = self.driven.iter().filter_map(|driven| driven.controller.next_due()).min();
+        let next = [watch, ring, events, driven].into_iter().flatten().min();
+        // What is due already waits for the next tick, not for the past.
+        let next = next.map(|next| next.max(Millis(now.0.saturating_add(1))));
+        if next != self.wake_at
+            && let Some(at) = next
+        {
+            self.actions.push(Action::WakeAt(at));
+        }
+        self.wake_at = next;
     }
 }

@@ -3,8 +3,29 @@
 //! Keys and bytes only: this crate knows nothing of Kubernetes objects. A backend loads everything once, commits
 //! batches of transactions with one sync a batch, and is durable when it returns. It is driven by one writer thread.
 //! `mem` is the model, `redb` (feature) the default; both pass [`contract`]'s suite.
+//!
+//! | part | what |
+//! |---|---|
+//! | [`mem`] | the model; with faults for the simulator |
+//! | `redb` (feature) | one file, a small stated page cache, one durable write transaction a batch |
+//! | [`recording`] | writes down when what was synced and answered (S1) |
+//! | [`archive`] | backup files, and where numbers begin after a restore (S2) |
+//! | `faults` (feature `redb`) | disks that fail, fill up and lose power under redb |
+//! | [`contract`] | the suite; `fuzz` runs any bytes against the model |
 
-use std::sync::Arc;
+use std::{error, fmt, sync::Arc};
+
+pub mod archive;
+pub mod contract;
+#[cfg(feature = "redb")]
+pub mod faults;
+#[cfg(feature = "redb")]
+pub mod fuzz;
+pub mod limits;
+pub mod mem;
+pub mod recording;
+#[cfg(feature = "redb")]
+pub mod redb;
 
 /// Number of one change, durable or volatile. Strictly rising for ever (S2); 0 means "absent".
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +101,29 @@ pub struct StoreError {
     pub what: String,
     /// Why it failed.
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StoreError {
+    /// What was being done, and why it failed.
+    pub fn new(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { what: what.into(), source: source.into() }
+    }
+}
+
+/// The cause is not repeated here: whoever prints walks `source()`.
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&*self.source)
+    }
 }
 
 /// A backend. Blocking; owned by one thread.

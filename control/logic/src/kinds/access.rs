@@ -116,3 +116,36 @@ fn is_empty(value: &Value) -> bool {
         Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
+
+/// Does something to every item of the list under `key`.
+pub(crate) fn each(value: &mut Value, key: &str, change: impl Fn(&mut Value)) {
+    value.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().for_each(change);
+}
+
+/// Takes these keys out where their value is nothing: null, false, 0, empty. For fields that Kubernetes omits so.
+pub(crate) fn remove_zero(value: &mut Value, keys: &[&str]) {
+    let Some(map) = value.as_object_mut() else { return };
+    for key in keys {
+        let zero = map.get(*key).is_some_and(|value| {
+            is_empty(value)
+                || value.as_str() == Some("")
+                || value.as_bool() == Some(false)
+                || value.as_i64() == Some(0)
+        });
+        if zero {
+            map.remove(*key);
+        }
+    }
+}
+
+/// Takes every null out of maps, at any depth: absent and null mean the same in every version.
+pub(crate) fn prune_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(prune_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

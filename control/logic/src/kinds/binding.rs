@@ -33,7 +33,7 @@ pub fn bind(context: &Context<'_>, pod: &Value, binding: &Value) -> Result<Value
     if node.is_empty() {
         errors.required(&target.child("name"), "");
     }
-    errors.into_invalid("", "Binding", pod_name)?;
+    errors.into_result("", "Binding", pod_name)?;
 
     let refuse = |why: String| Err(Status::conflict("", "pods/binding", pod_name, &why));
     for (key, label) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {

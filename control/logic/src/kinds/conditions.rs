@@ -9,7 +9,7 @@ use crate::Millis;
 /// changed, else that of the old one.
 pub(crate) fn put(status: &mut Value, condition: &Value, now: Millis) {
     let mut condition = condition.clone();
-    set(&mut condition, "lastTransitionTime", super::time::rfc3339(now));
+    set(&mut condition, "lastTransitionTime", coracle_api::time::rfc3339(now.0));
     let list = object(status).entry("conditions").or_insert_with(|| json!([]));
     if !list.is_array() {
         *list = json!([]);

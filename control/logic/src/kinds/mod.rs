@@ -8,17 +8,29 @@
 //! `finalize`, `resize` is not served) goes through [`prepare_subresource`] and [`validate_subresource`]. Answers go
 //! through [`from_hub`].
 
-mod access;
+pub(crate) mod access;
 pub mod binding;
+mod certificates;
 mod conditions;
+mod config;
 mod deprecation;
+mod endpoint_slices;
+mod events;
 mod field;
 mod fields;
+mod leases;
+mod meta;
+mod namespaces;
+mod nodes;
+mod pods;
+mod quantities;
+mod rbac;
 mod rollback;
 pub mod scale;
 pub mod service_ip;
-mod time;
+mod services;
 mod versions;
+mod workloads;
 
 use alloc::{string::String, vec::Vec};
 
@@ -59,6 +71,17 @@ pub struct Facts {
     pub has_generation: bool,
 }
 
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            graceful_deletion: false,
+            unconditional_update: true,
+            create_on_update: false,
+            has_generation: false,
+        }
+    }
+}
+
 /// What happens to dependents where DELETE names no propagation policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
@@ -72,12 +95,7 @@ pub enum Propagation {
 trait Strategy: Sync {
     /// The facts.
     fn facts(&self) -> Facts {
-        Facts {
-            graceful_deletion: false,
-            unconditional_update: true,
-            create_on_update: false,
-            has_generation: false,
-        }
+        Facts::default()
     }
     /// Fills in what the client left out; `object` is in the client's version.
     fn default(&self, _context: &Context<'_>, _object: &mut Value) {}
@@ -94,7 +112,7 @@ trait Strategy: Sync {
         _old: &Value,
     ) {
     }
-    /// Rules for a new object.
+    /// Rules for a new object, beside those of `metadata`.
     fn validate_create(&self, _context: &Context<'_>, _object: &Value, _errors: &mut FieldErrors) {}
     /// Rules for a changed one.
     fn validate_update(
@@ -134,8 +152,32 @@ trait Strategy: Sync {
 struct Plain;
 impl Strategy for Plain {}
 
-fn strategy(_resource: Resource) -> &'static dyn Strategy {
-    &Plain
+fn strategy(resource: Resource) -> &'static dyn Strategy {
+    match resource {
+        Resource::PODS => &pods::Pods,
+        Resource::DEPLOYMENTS => &workloads::Deployments,
+        Resource::REPLICA_SETS => &workloads::ReplicaSets,
+        Resource::NAMESPACES => &namespaces::Namespaces,
+        Resource::NODES => &nodes::Nodes,
+        Resource::CONFIG_MAPS => &config::ConfigMaps,
+        Resource::SECRETS => &config::Secrets,
+        Resource::SERVICES => &services::Services,
+        Resource::EVENTS => &events::Events,
+        Resource::LEASES => &leases::Leases,
+        Resource::PRIORITY_CLASSES => &leases::PriorityClasses,
+        Resource::ENDPOINT_SLICES => &endpoint_slices::EndpointSlices,
+        Resource::ROLES => &rbac::Roles { namespaced: true },
+        Resource::CLUSTER_ROLES => &rbac::Roles { namespaced: false },
+        Resource::ROLE_BINDINGS => &rbac::Bindings { namespaced: true },
+        Resource::CLUSTER_ROLE_BINDINGS => &rbac::Bindings { namespaced: false },
+        Resource::CERTIFICATE_SIGNING_REQUESTS => &certificates::Requests,
+        _ => &Plain,
+    }
+}
+
+fn into_result(errors: FieldErrors, resource: Resource, object: &Value) -> Result<(), Status> {
+    let def = resource.def();
+    errors.into_result(def.group, def.kind, access::name(object))
 }
 
 /// Facts about a kind.
@@ -154,17 +196,21 @@ pub fn default_propagation(group: &str, version: &str) -> Propagation {
 /// Fills in what the client left out, with the defaults of the version it used (`context.group`, `context.version`);
 /// `object` is still in that version.
 pub fn default(resource: Resource, context: &Context<'_>, object: &mut Value) {
+    access::prune_nulls(object);
     strategy(resource).default(context, object);
 }
 
 /// Takes out of a new object (hub version) what its creator may not set, and sets `metadata.generation`.
 pub fn prepare_create(resource: Resource, context: &Context<'_>, object: &mut Value) {
-    strategy(resource).prepare_create(context, object);
+    let strategy = strategy(resource);
+    strategy.prepare_create(context, object);
+    meta::prepare_create(object, strategy.facts());
 }
 
 /// Puts back into `new` what an update may not change (status, uid, timestamps of creation and deletion), and moves
 /// `metadata.generation` on where the kind's desired state changed. `metadata.resourceVersion` is left as it is.
 pub fn prepare_update(resource: Resource, context: &Context<'_>, new: &mut Value, old: &Value) {
+    meta::prepare_update(new, old);
     strategy(resource).prepare_update(context, new, old);
 }
 
@@ -176,7 +222,51 @@ pub fn prepare_subresource(
     new: &mut Value,
     old: &Value,
 ) {
+    meta::prepare_update(new, old);
     strategy(resource).prepare_subresource(context, subresource, new, old);
+}
+
+/// What a DELETE does to an object of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It goes at once, unless `metadata.finalizers` hold it.
+    Now,
+    /// It is marked (`deletionTimestamp`, `deletionGracePeriodSeconds`; generation moves on) and stays until its node
+    /// deletes it with 0 seconds.
+    Graceful(i64),
+    /// It is marked (`deletionTimestamp`, changed by [`terminate`]) and stays until its finalizers are gone.
+    Finalize,
+}
+
+/// What a DELETE with this many seconds (`None`: it does not say) does to this object.
+pub fn deletion(resource: Resource, object: &Value, asked_seconds: Option<i64>) -> Deletion {
+    match resource {
+        Resource::PODS => match pods::deletion_grace_seconds(object, asked_seconds) {
+            0 => Deletion::Now,
+            seconds => Deletion::Graceful(seconds),
+        },
+        Resource::NAMESPACES if !access::items(object, &["spec", "finalizers"]).is_empty() => {
+            Deletion::Finalize
+        }
+        _ => Deletion::Now,
+    }
+}
+
+/// Changes an object whose deletion begins beside its timestamps: a Namespace's phase becomes Terminating.
+pub fn terminate(resource: Resource, object: &mut Value) {
+    if resource == Resource::NAMESPACES {
+        access::set(access::child(object, "status"), "phase", "Terminating");
+    }
+}
+
+/// Whether an object that is marked for deletion has nothing left that holds it: no finalizers, no seconds to wait.
+/// To be asked after every update.
+pub fn may_go(resource: Resource, object: &Value) -> bool {
+    let held = !access::items(object, &["metadata", "finalizers"]).is_empty()
+        || (resource == Resource::NAMESPACES
+            && !access::items(object, &["spec", "finalizers"]).is_empty());
+    let seconds = access::int(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
+    access::at(object, &["metadata", "deletionTimestamp"]).is_some() && !held && seconds == 0
 }
 
 /// Checks a new object; the error is a 422 with one cause for each wrong field.
@@ -186,8 +276,9 @@ pub fn validate_create(
     object: &Value,
 ) -> Result<(), Status> {
     let mut errors = FieldErrors::default();
+    meta::validate(resource, object, &mut errors);
     strategy(resource).validate_create(context, object, &mut errors);
-    errors.into_result(resource, object)
+    into_result(errors, resource, object)
 }
 
 /// Checks a changed object against what it was.
@@ -198,8 +289,9 @@ pub fn validate_update(
     old: &Value,
 ) -> Result<(), Status> {
     let mut errors = FieldErrors::default();
+    meta::validate_update(new, old, &mut errors);
     strategy(resource).validate_update(context, new, old, &mut errors);
-    errors.into_result(resource, new)
+    into_result(errors, resource, new)
 }
 
 /// Checks an object changed through `subresource`.
@@ -211,8 +303,9 @@ pub fn validate_subresource(
     old: &Value,
 ) -> Result<(), Status> {
     let mut errors = FieldErrors::default();
+    meta::validate_update(new, old, &mut errors);
     strategy(resource).validate_subresource(context, subresource, new, old, &mut errors);
-    errors.into_result(resource, new)
+    into_result(errors, resource, new)
 }
 
 /// Sentences for Warning headers about this create (`old` is `None`) or update, without the version's own
@@ -248,5 +341,5 @@ pub fn field_value(resource: Resource, object: &Object, path: &str) -> Option<St
         _ => {}
     }
     field_label(resource, path).ok()?;
-    Some(fields::value(&object.value(), path))
+    Some(fields::value(resource, &object.value(), path))
 }

@@ -27,7 +27,7 @@ pub fn rollback(deployment: &Value, request: &Value) -> Result<Value, Status> {
         let path = Path::new("rollback").child("revision");
         errors.invalid(&path, revision, "must be greater than or equal to 0");
     }
-    errors.into_invalid("apps", "DeploymentRollback", asked)?;
+    errors.into_result("apps", "DeploymentRollback", asked)?;
     if asked != name(deployment) {
         return Err(Status::bad_request(
             "name in URL does not match name in DeploymentRollback object",

@@ -63,7 +63,7 @@ pub fn put(resource: Resource, scale: &Value, object: &Value) -> Result<Value, S
         let path = Path::new("spec").child("replicas");
         errors.invalid(&path, replicas, "must be greater than or equal to 0");
     }
-    errors.into_invalid("autoscaling", "Scale", name(object))?;
+    errors.into_result("autoscaling", "Scale", name(object))?;
     let uid = text(scale, &["metadata", "uid"]);
     if !uid.is_empty() && uid != text(object, &["metadata", "uid"]) {
         let def = resource.def();

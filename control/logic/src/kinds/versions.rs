@@ -3,7 +3,10 @@
 use coracle_api::Status;
 use serde_json::Value;
 
-use super::access::{child, object, or_set, remove, set, text};
+use super::{
+    access::{child, object, or_set, remove, set, text},
+    events,
+};
 
 /// The annotation that stands for `spec.rollbackTo` in versions without that field.
 pub(crate) const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
@@ -25,6 +28,10 @@ pub fn to_hub(group: &str, version: &str, value: Value) -> Result<Value, Status>
             }
             Ok(value)
         }
+        ("events.k8s.io", _) => {
+            events::to_core(&mut value);
+            Ok(value)
+        }
         _ => Ok(value),
     }
 }
@@ -42,6 +49,10 @@ pub fn from_hub(group: &str, version: &str, value: Value) -> Value {
         }
         ("apps", "v1beta2") => {
             set(&mut value, "apiVersion", "apps/v1beta2");
+            value
+        }
+        ("events.k8s.io", _) => {
+            events::from_core(&mut value);
             value
         }
         _ => value,

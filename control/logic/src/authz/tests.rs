@@ -1,0 +1,1 @@
+//! Users and questions in, yes or no out.
