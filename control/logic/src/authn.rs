@@ -1,6 +1,9 @@
 //! Authentication: who is calling. A verified client certificate or a bearer token; everyone else gets 401, but for the
 //! few paths that strangers may see.
 
+mod bootstrap_token;
+pub mod service_account;
+
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use coracle_api::Status;
@@ -18,33 +21,75 @@ pub const ANONYMOUS: &str = "system:anonymous";
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// Group of everyone without.
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// Who issues service account tokens, and whom they are for where nothing else is said.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// A user, and what the token is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who it is.
+    pub user: User,
+    /// Those of the asked-for audiences that the token is for; empty for kinds of tokens that name none.
+    pub audiences: Vec<String>,
+}
 
 impl Call<Received> {
-    /// Finds out who calls, or 401.
+    /// Finds out who calls, or 401. The certificate goes before the token, as in Kubernetes.
     pub fn authenticate(
         self,
-        _cache: &Cache,
-        _keys: &dyn Keys,
-        _now: Millis,
+        cache: &Cache,
+        keys: &dyn Keys,
+        now: Millis,
     ) -> Result<Call<Authenticated>, Status> {
-        let user = if let Some(peer) = self.http.peer.as_ref().filter(|p| !p.common_name.is_empty())
-        {
-            let mut groups = peer.organizations.clone();
-            groups.push(AUTHENTICATED.into());
-            User { name: peer.common_name.clone(), groups, ..User::default() }
-        } else if is_open(&self.target) && self.http.header("authorization").is_none() {
-            User {
-                name: ANONYMOUS.into(),
-                groups: [String::from(UNAUTHENTICATED)].into(),
-                ..User::default()
-            }
-        } else {
-            return Err(unauthorized());
-        };
+        let user = identify(&self, cache, keys, now).ok_or_else(Status::unauthorized)?;
         let Self { http, verb, target, authz_name, options, .. } = self;
         let stage = Authenticated { user: Arc::new(user) };
         Ok(Call { http, verb, target, authz_name, options, stage })
     }
+}
+
+fn identify(call: &Call<Received>, cache: &Cache, keys: &dyn Keys, now: Millis) -> Option<User> {
+    if let Some(peer) = call.http.peer.as_ref().filter(|peer| !peer.common_name.is_empty()) {
+        let groups = peer.organizations.clone();
+        return Some(completed(User { name: peer.common_name.clone(), groups, ..User::default() }));
+    }
+    match call.http.header("authorization") {
+        Some(header) => {
+            let (scheme, token) = header.trim().split_once(' ')?;
+            let bearer = scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())?;
+            token_identity(bearer, &[], cache, keys, now).map(|identity| completed(identity.user))
+        }
+        None if is_open(&call.target) => Some(User {
+            name: ANONYMOUS.into(),
+            groups: [String::from(UNAUTHENTICATED)].into(),
+            ..User::default()
+        }),
+        None => None,
+    }
+}
+
+/// Whose token this is; `audiences` are those that the asker stands for (none: the API's own). `None`: nobody's that
+/// is known here and now.
+pub fn token_identity(
+    token: &str,
+    audiences: &[String],
+    cache: &Cache,
+    keys: &dyn Keys,
+    now: Millis,
+) -> Option<Identity> {
+    match token.split('.').count() {
+        2 => bootstrap_token::identify(token, cache, keys, now),
+        3 => service_account::identify(token, audiences, cache, keys, now),
+        _ => None,
+    }
+}
+
+/// The user with the group that everyone with an identity is in.
+pub fn completed(mut user: User) -> User {
+    // Nobody is made a stranger, or known, by what a certificate says of itself.
+    user.groups.retain(|group| group != UNAUTHENTICATED && group != AUTHENTICATED);
+    user.groups.push(AUTHENTICATED.into());
+    user
 }
 
 /// Paths that need no identity.
@@ -54,11 +99,6 @@ fn is_open(target: &Target) -> bool {
         || ["/healthz", "/livez", "/readyz"].iter().any(|open| {
             path.strip_prefix(open).is_some_and(|below| below.is_empty() || below.starts_with('/'))
         })
-}
-
-/// 401 as Kubernetes words it.
-pub fn unauthorized() -> Status {
-    Status::new(401, "Unauthorized", "Unauthorized")
 }
 
 /// Namespace and name of the service account that this user is, if it is one.
@@ -71,3 +111,11 @@ pub fn service_account_of(user: &str) -> Option<(&str, &str)> {
 pub fn service_account_groups(namespace: &str) -> Vec<String> {
     Vec::from(["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")])
 }
+
+/// Compares without telling by its time where they differ.
+pub(crate) fn same_secret(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests;

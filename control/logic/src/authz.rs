@@ -4,11 +4,11 @@ pub(crate) mod escalation;
 mod impersonation;
 pub mod node;
 mod rbac;
-mod rules;
+pub(crate) mod rules;
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::vec::Vec;
 
-use coracle_api::{Resource, Status, status::qualified};
+use coracle_api::{Resource, Status, status::Denied};
 
 use crate::{
     cache::{Cache, Change},
@@ -117,27 +117,20 @@ impl Call<Authenticated> {
 
 /// 403 as Kubernetes words it.
 pub fn forbidden(user: &User, asked: &Asked<'_>) -> Status {
-    let Asked { verb, group, resource, subresource, namespace, name, path, .. } = *asked;
-    let who = &user.name;
-    if resource.is_empty() {
-        let message = format!("forbidden: User {who:?} cannot {verb} path {path:?}");
-        return Status::new(403, "Forbidden", message);
+    let Asked { verb, group, resource: plural, subresource, namespace, name, path, .. } = *asked;
+    if plural.is_empty() {
+        return Status::forbidden_path(&user.name, verb, path);
     }
-    let what = qualified(group, resource);
-    let one = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-    let below = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
-    let place = if namespace.is_empty() {
-        "at the cluster scope".into()
-    } else {
-        format!("in the namespace {namespace:?}")
-    };
-    Status::new(
-        403,
-        "Forbidden",
-        format!(
-            "{what}{one} is forbidden: User {who:?} cannot {verb} resource \"{resource}{below}\" in API group {group:?} {place}"
-        ),
-    )
+    Status::forbidden_resource(&Denied {
+        user: &user.name,
+        verb,
+        group,
+        plural,
+        subresource,
+        namespace,
+        name,
+        reason: "",
+    })
 }
 
 #[cfg(test)]

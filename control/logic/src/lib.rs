@@ -7,9 +7,12 @@ extern crate alloc;
 pub mod admission;
 pub mod authn;
 pub mod authz;
+pub mod bootstrap_policy;
 pub mod cache;
 pub mod call;
 pub mod controllers;
+#[cfg(test)]
+mod fixture;
 pub mod kinds;
 pub mod limits;
 pub mod plane;

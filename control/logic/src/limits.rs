@@ -72,6 +72,11 @@ pub const QUERY_BYTES_MAX: usize = 16 * 1024;
 pub const QUERY_PAIRS_MAX: usize = 64;
 /// Most bytes in the header values that the logic reads, all together.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Longest service account token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// How long the token of a deleted object that is still there (its finalizers, a pod's grace period) stays good, after
+/// its deletionTimestamp; upstream's leeway is 60 s.
+pub const TOKEN_OF_DELETED_MS_MAX: u64 = 60 * 1000;
 /// Most groups and extras that one request impersonates.
 pub const IMPERSONATED_PARTS_MAX: usize = 64;
 /// Longest name of a field manager, in bytes (Kubernetes' own bound).
@@ -79,3 +84,5 @@ pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
 // A continue token carries two names and a revision; it must fit the query that brings it back.
 const _: () = assert!(QUERY_BYTES_MAX >= 4 * PATH_BYTES_MAX);
+// The longest token fits the headers that bring it.
+const _: () = assert!(TOKEN_BYTES_MAX < HEADER_BYTES_MAX);

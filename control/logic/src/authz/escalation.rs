@@ -2,7 +2,7 @@
 
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 
-use coracle_api::{Resource, Status, status::qualified};
+use coracle_api::{Resource, Status};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -127,17 +127,12 @@ fn confirm(
         return Ok(());
     }
     let def = attributes.resource.def();
-    Err(Status::new(
-        403,
-        "Forbidden",
-        format!(
-            "{} {:?} is forbidden: user {} is attempting to grant RBAC permissions not currently held:\n{}",
-            qualified(def.group, def.plural),
-            attributes.name,
-            described(attributes.user),
-            lines(&missing)
-        ),
-    ))
+    let why = format!(
+        "user {} is attempting to grant RBAC permissions not currently held:\n{}",
+        described(attributes.user),
+        lines(&missing)
+    );
+    Err(Status::forbidden(def.group, def.plural, attributes.name, &why))
 }
 
 fn described(user: &User) -> String {

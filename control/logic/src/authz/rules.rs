@@ -153,7 +153,7 @@ fn path_matches(rule: &str, path: &str) -> bool {
 }
 
 /// What of `wanted` no rule of `owned` gives: empty when all is covered. Each answer is one verb on one thing.
-pub(super) fn uncovered(owned: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
+pub(crate) fn uncovered(owned: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
     wanted
         .iter()
         .flat_map(singles)

@@ -3,13 +3,9 @@
 use alloc::{
     format,
     string::{String, ToString},
-    vec::Vec,
 };
 
-use coracle_api::{
-    Status,
-    status::{Cause, Details},
-};
+use coracle_api::{FieldErrors, Status};
 
 use super::{HttpRequest, Target, Verb, path::Parsed, query::first, query::flag, query::truth};
 use crate::limits;
@@ -126,13 +122,6 @@ pub struct Options {
     pub log: LogOptions,
 }
 
-/// One wrong field of an options object.
-struct Fault {
-    field: &'static str,
-    reason: &'static str,
-    message: String,
-}
-
 /// Reads the options that the verb knows. 400: not a number; 422: a value or a combination that cannot be.
 pub(super) fn parse(
     http: &HttpRequest,
@@ -156,7 +145,7 @@ pub(super) fn parse(
         ..Options::default()
     };
     let Target::Resource(target) = &parsed.target else { return Ok(options) };
-    let mut faults = Vec::new();
+    let mut faults = FieldErrors::new();
     let kind = match parsed.verb {
         Verb::Get => "GetOptions",
         Verb::List | Verb::Watch | Verb::DeleteCollection => "ListOptions",
@@ -190,14 +179,15 @@ pub(super) fn parse(
     if matches!(parsed.verb, Verb::Delete | Verb::DeleteCollection) {
         delete_options(&mut options, pairs, &mut faults)?;
     }
-    if faults.is_empty() { Ok(options) } else { Err(invalid(kind, faults)) }
+    faults.into_result("meta.k8s.io", kind, "")?;
+    Ok(options)
 }
 
 fn list_options(
     options: &mut Options,
     verb: Verb,
     pairs: &[(String, String)],
-    faults: &mut Vec<Fault>,
+    faults: &mut FieldErrors,
 ) -> Result<(), Status> {
     // A limit or timeout of less than nothing is none, as Kubernetes has it.
     options.limit = number(pairs, "limit")?.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
@@ -208,13 +198,7 @@ fn list_options(
     options.allow_watch_bookmarks = flag(pairs, "allowWatchBookmarks");
     options.send_initial_events = first(pairs, "sendInitialEvents").map(truth);
     let watch = verb == Verb::Watch;
-    let mut forbid = |field, message: &str| {
-        faults.push(Fault {
-            field,
-            reason: "FieldValueForbidden",
-            message: format!("Forbidden: {message}"),
-        });
-    };
+    let mut forbid = |field, why: &str| faults.forbidden(field, why);
     if options.send_initial_events.is_some() && !watch {
         forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
     }
@@ -256,7 +240,7 @@ fn list_options(
         "Exact" => Some(VersionMatch::Exact),
         "NotOlderThan" => Some(VersionMatch::NotOlderThan),
         other => {
-            faults.push(unsupported("resourceVersionMatch", other, &["Exact", "NotOlderThan"]));
+            faults.not_supported("resourceVersionMatch", other, &["Exact", "NotOlderThan"]);
             None
         }
     };
@@ -268,7 +252,7 @@ fn write_options(
     http: &HttpRequest,
     verb: Verb,
     pairs: &[(String, String)],
-    faults: &mut Vec<Fault>,
+    faults: &mut FieldErrors,
 ) {
     dry_run(options, pairs, faults);
     let apply = verb == Verb::Patch
@@ -277,39 +261,18 @@ fn write_options(
             .is_some_and(|kind| kind.starts_with("application/apply-patch"));
     let manager = first(pairs, "fieldManager").unwrap_or_default();
     if manager.len() > limits::FIELD_MANAGER_BYTES_MAX {
-        faults.push(Fault {
-            field: "fieldManager",
-            reason: "FieldValueTooLong",
-            message: format!(
-                "Too long: may not be more than {} bytes",
-                limits::FIELD_MANAGER_BYTES_MAX
-            ),
-        });
+        faults.too_long("fieldManager", limits::FIELD_MANAGER_BYTES_MAX);
     } else if manager.chars().any(char::is_control) {
-        faults.push(Fault {
-            field: "fieldManager",
-            reason: "FieldValueInvalid",
-            message: format!(
-                "Invalid value: {manager:?}: should only contain printable characters"
-            ),
-        });
+        faults.invalid("fieldManager", manager, "should only contain printable characters");
     } else if !manager.is_empty() {
         options.field_manager = manager.into();
     } else if apply {
-        faults.push(Fault {
-            field: "fieldManager",
-            reason: "FieldValueRequired",
-            message: "Required value: is required for apply patch".into(),
-        });
+        faults.required("fieldManager", "is required for apply patch");
     }
     if let Some(force) = first(pairs, "force") {
         options.force = truth(force);
         if verb == Verb::Patch && !apply {
-            faults.push(Fault {
-                field: "force",
-                reason: "FieldValueForbidden",
-                message: "Forbidden: may not be specified for non-apply patch".into(),
-            });
+            faults.forbidden("force", "may not be specified for non-apply patch");
         }
     }
     options.field_validation = match first(pairs, "fieldValidation") {
@@ -317,7 +280,7 @@ fn write_options(
         Some("Ignore") => FieldValidation::Ignore,
         Some("Strict") => FieldValidation::Strict,
         Some(other) => {
-            faults.push(unsupported("fieldValidation", other, &["Ignore", "Strict", "Warn"]));
+            faults.not_supported("fieldValidation", other, &["Ignore", "Strict", "Warn"]);
             FieldValidation::Warn
         }
     };
@@ -326,7 +289,7 @@ fn write_options(
 fn delete_options(
     options: &mut Options,
     pairs: &[(String, String)],
-    faults: &mut Vec<Fault>,
+    faults: &mut FieldErrors,
 ) -> Result<(), Status> {
     dry_run(options, pairs, faults);
     options.grace_period_seconds = number(pairs, "gracePeriodSeconds")?;
@@ -336,24 +299,21 @@ fn delete_options(
         Some(given) => {
             let policy = Propagation::parse(given);
             if policy.is_none() {
-                faults.push(unsupported(
+                faults.not_supported(
                     "propagationPolicy",
                     given,
                     &["Background", "Foreground", "Orphan"],
-                ));
+                );
             }
             policy
         }
     };
     if options.orphan_dependents.is_some() && options.propagation_policy.is_some() {
-        faults.push(Fault {
-            field: "propagationPolicy",
-            reason: "FieldValueInvalid",
-            message: format!(
-                "Invalid value: {:?}: orphanDependents and deletionPropagation cannot be both set",
-                first(pairs, "propagationPolicy").unwrap_or_default()
-            ),
-        });
+        faults.invalid(
+            "propagationPolicy",
+            first(pairs, "propagationPolicy").unwrap_or_default(),
+            "orphanDependents and deletionPropagation cannot be both set",
+        );
     }
     Ok(())
 }
@@ -371,39 +331,26 @@ fn log_options(pairs: &[(String, String)]) -> Result<LogOptions, Status> {
         limit_bytes: number(pairs, "limitBytes")?,
         stream: text("stream"),
     };
-    let mut faults = Vec::new();
+    let mut faults = FieldErrors::new();
     let mut at_least = |field, value: Option<i64>, least: i64, words: &str| {
         if let Some(value) = value.filter(|value| *value < least) {
-            faults.push(Fault {
-                field,
-                reason: "FieldValueInvalid",
-                message: format!("Invalid value: {value}: must be greater than {words}"),
-            });
+            faults.invalid(field, value, format!("must be greater than {words}"));
         }
     };
     at_least("tailLines", log.tail_lines, 0, "or equal to 0");
     at_least("limitBytes", log.limit_bytes, 1, "0");
     at_least("sinceSeconds", log.since_seconds, 1, "0");
     if log.since_seconds.is_some() && log.since_time.is_some() {
-        faults.push(Fault {
-            field: "",
-            reason: "FieldValueForbidden",
-            message: "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
-                .into(),
-        });
+        faults.forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified");
     }
     if !matches!(log.stream.as_str(), "" | "All" | "Stdout" | "Stderr") {
-        faults.push(unsupported("stream", &log.stream, &["All", "Stderr", "Stdout"]));
+        faults.not_supported("stream", &log.stream, &["All", "Stderr", "Stdout"]);
     }
     if !matches!(log.stream.as_str(), "" | "All") && log.tail_lines.is_some() {
-        faults.push(Fault {
-            field: "",
-            reason: "FieldValueForbidden",
-            message: "Forbidden: `tailLines` and specific `stream` are mutually exclusive for now"
-                .into(),
-        });
+        faults.forbidden("", "`tailLines` and specific `stream` are mutually exclusive for now");
     }
-    if faults.is_empty() { Ok(log) } else { Err(invalid_kind("", "PodLogOptions", faults)) }
+    faults.into_result("", "PodLogOptions", "")?;
+    Ok(log)
 }
 
 impl Propagation {
@@ -418,12 +365,12 @@ impl Propagation {
     }
 }
 
-fn dry_run(options: &mut Options, pairs: &[(String, String)], faults: &mut Vec<Fault>) {
+fn dry_run(options: &mut Options, pairs: &[(String, String)], faults: &mut FieldErrors) {
     for (_, value) in pairs.iter().filter(|(key, value)| key == "dryRun" && !value.is_empty()) {
         if value == "All" {
             options.dry_run = true;
         } else {
-            faults.push(unsupported("dryRun", value, &["All"]));
+            faults.not_supported("dryRun", value, &["All"]);
         }
     }
 }
@@ -459,52 +406,5 @@ fn manager_of(agent: &str) -> String {
     match name.get(..end) {
         None | Some("") => "unknown".into(),
         Some(name) => name.into(),
-    }
-}
-
-fn unsupported(field: &'static str, value: &str, known: &[&str]) -> Fault {
-    let known: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
-    Fault {
-        field,
-        reason: "FieldValueNotSupported",
-        message: format!("Unsupported value: {value:?}: supported values: {}", known.join(", ")),
-    }
-}
-
-fn invalid(kind: &str, faults: Vec<Fault>) -> Status {
-    invalid_kind("meta.k8s.io", kind, faults)
-}
-
-fn invalid_kind(group: &str, kind: &str, faults: Vec<Fault>) -> Status {
-    let lines: Vec<String> = faults
-        .iter()
-        .map(|fault| {
-            if fault.field.is_empty() {
-                fault.message.clone()
-            } else {
-                format!("{}: {}", fault.field, fault.message)
-            }
-        })
-        .collect();
-    let all = match lines.as_slice() {
-        [one] => one.clone(),
-        _ => format!("[{}]", lines.join(", ")),
-    };
-    let what = coracle_api::status::qualified(group, kind);
-    let causes = faults.into_iter().map(|fault| Cause {
-        reason: fault.reason.into(),
-        message: fault.message,
-        field: fault.field.into(),
-    });
-    Status {
-        code: 422,
-        reason: "Invalid".into(),
-        message: format!("{what} \"\" is invalid: {all}"),
-        details: Some(Details {
-            group: group.into(),
-            kind: kind.into(),
-            causes: causes.collect(),
-            ..Details::default()
-        }),
     }
 }

@@ -29,7 +29,7 @@ pub fn parse(method: &str, path: &str, pairs: &[(String, String)]) -> Result<Par
         "PUT" => Verb::Update,
         "PATCH" => Verb::Patch,
         "DELETE" => Verb::Delete,
-        _ => return Err(method_not_allowed()),
+        _ => return Err(Status::method_not_allowed()),
     };
     let segments: Vec<String> =
         path.trim_matches('/').split('/').map(segment).collect::<Result<_, _>>()?;
@@ -93,15 +93,6 @@ pub fn parse(method: &str, path: &str, pairs: &[(String, String)]) -> Result<Par
         selected_name = first(pairs, "fieldSelector").and_then(one_name).unwrap_or_default();
     }
     Ok(Parsed { verb, target: Target::Resource(target), selected_name })
-}
-
-/// 405 as Kubernetes words it.
-pub fn method_not_allowed() -> Status {
-    Status::new(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-    )
 }
 
 fn segment(raw: &str) -> Result<String, Status> {

@@ -3,7 +3,7 @@
 
 use coracle_api::{Resource, Status};
 
-use super::{ResourceTarget, Verb, path::method_not_allowed};
+use super::{ResourceTarget, Verb};
 
 /// One served resource or subresource.
 #[derive(Debug)]
@@ -131,27 +131,22 @@ pub fn hub(group: &str, version: &str, plural: &str) -> Option<Resource> {
 /// 404 for what is not served, 405 for a verb that it has not. Asked after authorization, as Kubernetes does.
 pub fn check(verb: Verb, target: &ResourceTarget) -> Result<&'static Route, Status> {
     let ResourceTarget { group, version, plural, subresource, namespace, name, .. } = target;
-    let route = find(group, version, plural, subresource).ok_or_else(unserved)?;
+    let route = find(group, version, plural, subresource).ok_or_else(Status::not_served)?;
     let in_namespace = !namespace.is_empty();
     if route.namespaced != in_namespace {
         // Across all namespaces a namespaced resource can be listed and watched, nothing else.
         return match verb {
             Verb::List | Verb::Watch if route.namespaced => Ok(route),
             Verb::Create | Verb::DeleteCollection if route.namespaced && name.is_empty() => {
-                Err(method_not_allowed())
+                Err(Status::method_not_allowed())
             }
-            _ => Err(unserved()),
+            _ => Err(Status::not_served()),
         };
     }
     let names_one = !matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection)
         && (verb != Verb::Create || !subresource.is_empty());
     if !route.verbs.contains(&verb) || names_one == name.is_empty() {
-        return Err(method_not_allowed());
+        return Err(Status::method_not_allowed());
     }
     Ok(route)
-}
-
-/// 404 as Kubernetes words it.
-pub fn unserved() -> Status {
-    Status::new(404, "NotFound", "the server could not find the requested resource")
 }
