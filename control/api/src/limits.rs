@@ -6,3 +6,7 @@ pub const DEPTH_MAX: usize = 128;
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Doubled or unknown fields reported of one body; more are counted as one.
 pub const WARNINGS_MAX: usize = 64;
+/// Operations in one JSON patch, as in Kubernetes.
+pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
+/// Managers of one object that made updates; beyond, the oldest are put together as `ancient-changes`.
+pub const UPDATE_MANAGERS_MAX: usize = 10;
