@@ -1,3 +1,5 @@
+//! Placement, played by hand.
+
 extern crate std;
 use std::{format, string::String, vec, vec::Vec};
 

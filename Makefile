@@ -1,0 +1,31 @@
+# The front panel. Each target is a line or two; what they need is in .ci/setup.
+.PHONY: demo test lint bench cost fuzz sim cross lab setup build
+
+IMAGE := target/demo/testing-service.tar
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+demo: build $(IMAGE) ## the quick start: a control plane, an agent, a Deployment
+	$(SUDO) ./.ci/demo $(IMAGE)
+
+test: setup $(IMAGE) ## everything that must hold; nothing is skipped
+	cargo build --workspace
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" cargo test --workspace --all-features --no-fail-fast
+
+lint: ## format, clippy, pure crates alone, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo clippy -p sched-core -p coracle-control-logic -p coracle-agent-logic -p coracle-sim -- -D warnings
+	command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
+	cargo deny --offline check --config .deny.toml bans licenses sources
+
+build: ## the release binaries
+	cargo build --release -p coracle-control -p coracle-agent
+
+setup: ## what the tests need: packages, kubectl in two versions
+	./.ci/setup
+
+# Static, so that the image holds one file.
+$(IMAGE): $(wildcard control/examples/testing-service/src/*.rs)
+	cargo rustc --release -p testing-service --target x86_64-unknown-linux-gnu -- -C target-feature=+crt-static
+	cargo run -q -p xtask -- image docker.io/jagadesh1982/testing-service:latest \
+	  target/x86_64-unknown-linux-gnu/release/testing-service $@
