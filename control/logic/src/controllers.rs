@@ -23,6 +23,9 @@ mod replicaset;
 mod testing;
 mod work;
 
+pub(crate) use ask::{About, Note, Tone, about};
+pub(crate) use recorder::{Recorder, Same};
+
 /// A call that a controller asks for. The plane sends it through authorize, admit and registry as `user`.
 #[derive(Clone, Debug)]
 pub struct ControllerCall {

@@ -116,7 +116,13 @@ pub(crate) struct About {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
+    /// 0: any.
     pub(crate) revision: u64,
+}
+
+/// An event is about this version of this object.
+pub(crate) fn about(object: &Object) -> About {
+    About::of(object)
 }
 
 impl Note {
@@ -140,6 +146,12 @@ impl About {
         }
     }
 
+    /// A pod that may have changed since it was looked at.
+    pub(crate) fn pod(namespace: &str, name: &str, uid: &str) -> Self {
+        let (namespace, name, uid) = (namespace.into(), name.into(), uid.into());
+        Self { resource: Resource::PODS, namespace, name, uid, revision: 0 }
+    }
+
     /// `involvedObject` as the API has it.
     pub(crate) fn reference(&self) -> Value {
         let def = self.resource.def();
@@ -148,8 +160,10 @@ impl About {
             ("name", self.name.clone()),
             ("uid", self.uid.clone()),
             ("apiVersion", def.api_version()),
-            ("resourceVersion", format!("{}", self.revision)),
         ]);
+        if self.revision != 0 {
+            reference.insert("resourceVersion", format!("{}", self.revision));
+        }
         if !self.namespace.is_empty() {
             reference.insert("namespace", self.namespace.clone());
         }
