@@ -68,7 +68,7 @@ pub enum CallAction {
 }
 
 /// One controller: fed with changes, stepped, told how its calls ended. Never blocks, never reads a clock.
-pub trait Controller {
+pub trait Controller: Send {
     /// Short name for logs and metrics (`deployment`, `scheduler`).
     fn name(&self) -> &'static str;
     /// A change was published (at start: every object once, with `old` empty). Only takes notes.

@@ -3,6 +3,8 @@
 //! Reads no clock, no file, no socket, no random source. Order of iteration is part of the result.
 #![no_std]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod admission;
 pub mod authn;
@@ -17,6 +19,8 @@ pub mod kinds;
 pub mod limits;
 pub mod plane;
 pub(crate) mod registry;
+#[cfg(test)]
+mod scripted;
 
 /// Wall-clock time in milliseconds since 1970 (UTC). Comes in with each event.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,8 @@ mod load;
 mod paths;
 mod reads;
 mod retention;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use alloc::{

@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// What tells one controller from another.
-pub(crate) trait Reconcile {
+pub(crate) trait Reconcile: Send {
     /// What is looked at.
-    type Key: Ord + Clone + core::fmt::Debug;
+    type Key: Ord + Clone + core::fmt::Debug + Send;
 
     /// Short name for logs.
     const NAME: &'static str;

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Millis,
     authz::MASTERS,
+    bootstrap_policy::{self, Ensure},
     call::{Authenticated, Call, Options, ResourceTarget, User, Verb},
     kinds::access::text,
     registry::Payload,
@@ -61,17 +62,26 @@ impl ControlPlane {
             groups: [MASTERS.into(), crate::authn::AUTHENTICATED.into()].into(),
             ..User::default()
         });
-        for (resource, value) in wanted {
+        let ours = wanted
+            .into_iter()
+            .filter(|(resource, value)| {
+                let namespace = text(value, &["metadata", "namespace"]);
+                let name = text(value, &["metadata", "name"]);
+                self.cache.get(*resource, namespace, name).is_none()
+            })
+            .map(|(resource, value)| Ensure::Create(resource, value));
+        let all: Vec<Ensure> = ours.chain(bootstrap_policy::ensure(&self.cache)).collect();
+        self.bootstrap.left = all.len();
+        for one in all {
+            let (verb, resource, value) = match one {
+                Ensure::Create(resource, value) => (Verb::Create, resource, value),
+                Ensure::Update(resource, value) => (Verb::Update, resource, value),
+            };
             let namespace = text(&value, &["metadata", "namespace"]);
-            let name = text(&value, &["metadata", "name"]);
-            if self.cache.get(resource, namespace, name).is_some() {
-                continue;
-            }
-            let target = ResourceTarget::hub(resource, namespace, "", "");
+            let name = if verb == Verb::Create { "" } else { text(&value, &["metadata", "name"]) };
+            let target = ResourceTarget::hub(resource, namespace, name, "");
             let options = Options { field_manager: "kube-apiserver".into(), ..Options::default() };
-            let call =
-                Call::<Authenticated>::of_controller(user.clone(), Verb::Create, target, options);
-            self.bootstrap.left += 1;
+            let call = Call::<Authenticated>::of_controller(user.clone(), verb, target, options);
             match call.authorize(&self.authorizer, &self.cache) {
                 Ok(call) => {
                     let payload = Payload::Object(value);

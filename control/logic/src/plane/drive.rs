@@ -17,7 +17,7 @@ use crate::{
     Millis,
     authn::AUTHENTICATED,
     call::{Authenticated, Authorized, Call, Options, Propagation, ResourceTarget, User, Verb},
-    controllers::{CallAction, Controller, ControllerCall},
+    controllers::{self, CallAction, Controller, ControllerCall},
     kinds::access::{child, set, text},
     limits::CONTROLLER_CALLS_MAX,
     registry::{Payload, delete::DeleteOptions},
@@ -25,25 +25,24 @@ use crate::{
 
 /// One controller and what it has under way.
 pub(super) struct Driven {
-    pub(super) controller: Box<dyn Controller + Send>,
+    pub(super) controller: Box<dyn Controller>,
     underway: usize,
 }
 
 impl Driven {
-    fn new(controller: Box<dyn Controller + Send>) -> Self {
+    fn new(controller: Box<dyn Controller>) -> Self {
         Self { controller, underway: 0 }
     }
 }
 
 /// All controllers, in the order in which they are stepped.
 pub(super) fn controllers(_config: &Config) -> Vec<Driven> {
-    let all: Vec<Box<dyn Controller + Send>> = Vec::new();
-    all.into_iter().map(Driven::new).collect()
+    controllers::all().into_iter().map(Driven::new).collect()
 }
 
 impl ControlPlane {
     /// Adds a controller (tests and the simulator; the cluster's own are there from the start).
-    pub fn add_controller(&mut self, now: Millis, mut controller: Box<dyn Controller + Send>) {
+    pub fn add_controller(&mut self, now: Millis, mut controller: Box<dyn Controller>) {
         for resource in coracle_api::Resource::all() {
             for object in self.cache.list(resource, None) {
                 let (revision, new) = (object.revision, Some(object.clone()));

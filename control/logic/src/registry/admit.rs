@@ -13,7 +13,7 @@ use crate::{
     admission::{self, Attributes, Scene},
     kinds::{
         self,
-        access::{at, child, items, keep, object, remove, set, text},
+        access::{at, child, items, keep, object, remove, text},
     },
 };
 
@@ -42,9 +42,9 @@ impl Admitted {
         (self.key, self.old, self.new)
     }
 
-    /// The object as it would be, for answers to dry runs.
-    pub(crate) fn preview(&self) -> Option<&Value> {
-        self.new.as_ref()
+    /// Whether the object is gone after it.
+    pub(crate) fn removes(&self) -> bool {
+        self.new.is_none()
     }
 }
 

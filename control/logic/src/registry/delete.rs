@@ -131,6 +131,12 @@ impl Registry<'_> {
             self.mark(old, deleting, graceful, grace, &mut new);
             self.admit_as_is(old, &was, new)
         };
+        // Where it stays for now, the answer is the object with its mark.
+        let stays = admitted.as_ref().is_none_or(|admitted| !admitted.removes());
+        let reply = match reply {
+            Reply::Removed if stays => Reply::Written(200),
+            reply => reply,
+        };
         match admitted {
             None => Ok(Decision::Same(old.clone(), reply)),
             Some(admitted) if options.dry_run || ask.call.options().dry_run => {

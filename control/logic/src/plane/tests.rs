@@ -1,0 +1,5 @@
+//! The control plane as its clients see it, and its promises S1-S3 and W1-W6.
+
+mod promises;
+mod verbs;
+mod watches;
