@@ -67,10 +67,10 @@ fn one_sync_a_batch_and_none_for_nothing() {
         (0..40).map(|n| put(from + n, &format!("/registry/{n}"), 500)).collect()
     };
     // A file that grows is synced once more; once it has its size, a batch is one sync.
-    for n in 1..4 {
+    for n in 1..8 {
         store.commit(&batch(100 * n), Revision(100 * n + 40)).unwrap();
     }
-    for n in 4..10 {
+    for n in 8..20 {
         let before = disk.syncs();
         store.commit(&batch(100 * n), Revision(100 * n + 40)).unwrap();
         assert_eq!(disk.syncs() - before, 1);
