@@ -1,0 +1,114 @@
+//! The command line. Exit codes: 0 done, 1 failed (one line on stderr says what, why, what to do), 2 wrong usage.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    log::{self, Level},
+    offline, serve,
+};
+
+/// Kubernetes for small boards: the control plane.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, about, max_term_width = 100)]
+struct Cli {
+    /// How much is logged on stderr.
+    #[arg(long, global = true, value_enum, default_value = "info", env = "CORACLE_LOG")]
+    log: Level,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control plane. The first start makes the CA, keys, DIR/admin.kubeconfig and DIR/join-token.
+    Serve(ServeArgs),
+    /// Write everything (objects and keys) to FILE, whether the server runs or not.
+    Backup(FileArgs),
+    /// Fill an empty data directory from a backup.
+    Restore(FileArgs),
+    /// Verify the store (the server must not run) and count what is in it.
+    Check(DirArgs),
+}
+
+/// Where everything is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DirArgs {
+    /// Data directory.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/coracle", env = "CORACLE_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where.
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+    /// Where to listen; port 0 takes a free one. Default: port 6443 on all addresses.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Name or address under which agents and clients reach this server (in its certificate).
+    #[arg(long, value_name = "NAME|IP")]
+    pub(crate) advertise: Vec<String>,
+}
+
+/// Arguments of `backup` and `restore`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FileArgs {
+    /// Where.
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+    /// The backup file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    log::set_level(cli.log);
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Backup(args) => offline::backup(&args),
+        Command::Restore(args) => offline::restore(&args),
+        Command::Check(args) => offline::check(&args.data_dir),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = format!("{error:#}").replace(['\n', '\r'], " ");
+            log::error!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_understood() {
+        let check = |line: &str, good: bool| {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}: {parsed:?}");
+        };
+        check("coracle serve --data-dir /d", true);
+        check("coracle serve --data-dir /d --listen 127.0.0.1:0 --listen [::1]:7000", true);
+        check("coracle serve --data-dir /d --advertise pi0.local --advertise 10.0.0.5", true);
+        check("coracle serve --listen 127.0.0.1", false);
+        check("coracle backup /b --data-dir /d --log debug", true);
+        check("coracle backup", false);
+        check("coracle check --data-dir /d", true);
+        check("coracle", false);
+    }
+}

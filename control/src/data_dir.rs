@@ -1,0 +1,123 @@
+//! A data directory: its files, and the lock that keeps two processes from using it at one time.
+//!
+//! `lock`, `store.redb`, `pki/` (see coracle-keys), `admin.kubeconfig`, `join-token`; all 0600 in a 0700 directory.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use coracle_keys::ring::Identity;
+use coracle_store::{Store, StoreError, redb::RedbStore};
+
+/// A locked data directory; the lock goes with the value or the process.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is not there, and locks it.
+    pub(crate) fn open_or_create(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        }
+        Self::open(path)
+    }
+
+    /// Locks a directory that is there.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .with_context(|| format!("cannot use the data directory {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another coracle is using {}; stop it first, or give another --data-dir",
+                path.display()
+            ),
+            Err(TryLockError::Error(e)) => {
+                Err(e).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// The store's file.
+    pub(crate) fn store_path(&self) -> PathBuf {
+        self.path.join("store.redb")
+    }
+
+    /// The administrator's kubeconfig.
+    pub(crate) fn kubeconfig_path(&self) -> PathBuf {
+        self.path.join("admin.kubeconfig")
+    }
+
+    /// The join token.
+    pub(crate) fn join_token_path(&self) -> PathBuf {
+        self.path.join("join-token")
+    }
+}
+
+/// Opens the store of a data directory.
+pub(crate) fn open_store(path: &Path) -> Result<Box<dyn Store>, StoreError> {
+    Ok(Box::new(RedbStore::open(path)?))
+}
+
+/// The files that belong to a backup besides the store, relative to the directory.
+pub(crate) fn key_files(dir: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let pki = dir.join("pki");
+    let mut files = Vec::new();
+    let entries = fs::read_dir(&pki).with_context(|| format!("cannot read {}", pki.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", pki.display()))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = entry.path();
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        files.push((format!("pki/{name}"), content));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A kubeconfig for this server and identity. `host`: as in a URL.
+pub(crate) fn kubeconfig(host: &str, port: u16, root_pem: &str, admin: &Identity) -> String {
+    let (ca, certificate, key) = (
+        STANDARD.encode(root_pem),
+        STANDARD.encode(&admin.chain_pem),
+        STANDARD.encode(&admin.key_pem),
+    );
+    format!(
+        "apiVersion: v1
+kind: Config
+clusters:
+- name: coracle
+  cluster:
+    server: https://{host}:{port}
+    certificate-authority-data: {ca}
+users:
+- name: kubernetes-admin
+  user:
+    client-certificate-data: {certificate}
+    client-key-data: {key}
+contexts:
+- name: coracle
+  context:
+    cluster: coracle
+    user: kubernetes-admin
+current-context: coracle
+"
+    )
+}
