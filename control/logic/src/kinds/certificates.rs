@@ -17,7 +17,7 @@ use crate::Millis;
 pub(crate) struct Requests;
 
 /// What a certificate may be for (`spec.usages`).
-const USAGES: [&str; 23] = [
+pub(crate) const USAGES: [&str; 23] = [
     "any",
     "cert sign",
     "client auth",

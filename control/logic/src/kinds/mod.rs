@@ -343,3 +343,6 @@ pub fn field_value(resource: Resource, object: &Object, path: &str) -> Option<St
     field_label(resource, path).ok()?;
     Some(fields::value(resource, &object.value(), path))
 }
+
+#[cfg(test)]
+mod tests;

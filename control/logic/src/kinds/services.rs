@@ -79,11 +79,17 @@ impl Strategy for Services {
                 }
             }
         } else if !external(old) {
-            // A client that left the address out keeps what was given to it.
+            // A client that left the address out keeps what was given to it; one that changed only the single form
+            // means the list too.
             let spec = child(new, "spec");
+            let asked = !text(spec, &["clusterIP"]).is_empty();
+            let changed = asked && text(spec, &["clusterIP"]) != text(old_spec, &["clusterIP"]);
+            if changed && same(spec.get("clusterIPs"), old_spec.get("clusterIPs")) {
+                remove(spec, "clusterIPs");
+            }
             for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                if at(spec, &[key]).is_none() || text(spec, &[key]).is_empty() && key == "clusterIP"
-                {
+                let absent = at(spec, &[key]).is_none_or(|value| value == "");
+                if absent && !(changed && key == "clusterIPs") {
                     keep(spec, old_spec, key);
                 }
             }
