@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Context, Facts, Strategy,
-    access::{at, child, remove, remove_zero, set, text},
+    access::{at, child, object, remove, remove_zero, set, text},
     field::{FieldErrors, Path},
 };
 
@@ -55,11 +55,16 @@ impl Strategy for Events {
     }
 
     fn default(&self, context: &Context<'_>, event: &mut Value) {
-        let (about, source, reporter) = if context.group == "events.k8s.io" {
-            ("regarding", "deprecatedSource", "reportingController")
+        let (about, source, reporter, times) = if context.group == "events.k8s.io" {
+            let times = ["deprecatedFirstTimestamp", "deprecatedLastTimestamp", "eventTime"];
+            ("regarding", "deprecatedSource", "reportingController", times)
         } else {
-            ("involvedObject", "source", "reportingComponent")
+            let times = ["firstTimestamp", "lastTimestamp", "eventTime"];
+            ("involvedObject", "source", "reportingComponent", times)
         };
+        for time in times {
+            object(event).entry(time).or_insert(Value::Null);
+        }
         child(event, about);
         child(event, source);
         // Shown even where empty, as those fields always are.

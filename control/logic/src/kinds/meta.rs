@@ -1,6 +1,6 @@
 //! Rules for `metadata`, the same for every kind.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
 use coracle_api::{Resource, validation};
 use serde_json::Value;
@@ -213,11 +213,12 @@ pub(crate) fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors
     let new = at(new, &["metadata"]).unwrap_or(&Value::Null);
     let old = at(old, &["metadata"]).unwrap_or(&Value::Null);
     if at(old, &["deletionTimestamp"]).is_some() {
-        let before = items(old, &["finalizers"]);
+        let before: BTreeSet<&str> =
+            items(old, &["finalizers"]).iter().filter_map(Value::as_str).collect();
         let added: Vec<&str> = items(new, &["finalizers"])
             .iter()
-            .filter(|one| !before.contains(one))
             .filter_map(Value::as_str)
+            .filter(|one| !before.contains(one))
             .collect();
         if !added.is_empty() {
             let why = format!(

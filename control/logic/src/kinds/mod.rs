@@ -148,9 +148,14 @@ trait Strategy: Sync {
     }
 }
 
-/// A kind without rules of its own.
+/// A kind without rules of its own: ServiceAccounts.
 struct Plain;
-impl Strategy for Plain {}
+
+impl Strategy for Plain {
+    fn facts(&self) -> Facts {
+        Facts { unconditional_update: false, ..Facts::default() }
+    }
+}
 
 fn strategy(resource: Resource) -> &'static dyn Strategy {
     match resource {
@@ -224,49 +229,6 @@ pub fn prepare_subresource(
 ) {
     meta::prepare_update(new, old);
     strategy(resource).prepare_subresource(context, subresource, new, old);
-}
-
-/// What a DELETE does to an object of this kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    /// It goes at once, unless `metadata.finalizers` hold it.
-    Now,
-    /// It is marked (`deletionTimestamp`, `deletionGracePeriodSeconds`; generation moves on) and stays until its node
-    /// deletes it with 0 seconds.
-    Graceful(i64),
-    /// It is marked (`deletionTimestamp`, changed by [`terminate`]) and stays until its finalizers are gone.
-    Finalize,
-}
-
-/// What a DELETE with this many seconds (`None`: it does not say) does to this object.
-pub fn deletion(resource: Resource, object: &Value, asked_seconds: Option<i64>) -> Deletion {
-    match resource {
-        Resource::PODS => match pods::deletion_grace_seconds(object, asked_seconds) {
-            0 => Deletion::Now,
-            seconds => Deletion::Graceful(seconds),
-        },
-        Resource::NAMESPACES if !access::items(object, &["spec", "finalizers"]).is_empty() => {
-            Deletion::Finalize
-        }
-        _ => Deletion::Now,
-    }
-}
-
-/// Changes an object whose deletion begins beside its timestamps: a Namespace's phase becomes Terminating.
-pub fn terminate(resource: Resource, object: &mut Value) {
-    if resource == Resource::NAMESPACES {
-        access::set(access::child(object, "status"), "phase", "Terminating");
-    }
-}
-
-/// Whether an object that is marked for deletion has nothing left that holds it: no finalizers, no seconds to wait.
-/// To be asked after every update.
-pub fn may_go(resource: Resource, object: &Value) -> bool {
-    let held = !access::items(object, &["metadata", "finalizers"]).is_empty()
-        || (resource == Resource::NAMESPACES
-            && !access::items(object, &["spec", "finalizers"]).is_empty());
-    let seconds = access::int(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
-    access::at(object, &["metadata", "deletionTimestamp"]).is_some() && !held && seconds == 0
 }
 
 /// Checks a new object; the error is a 422 with one cause for each wrong field.

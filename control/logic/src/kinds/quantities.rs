@@ -45,7 +45,7 @@ pub(crate) fn checked(errors: &mut FieldErrors, path: &Path, value: &Value) -> O
         }
         Ok(quantity) => Some(quantity),
         Err(why) => {
-            errors.invalid(path, value, &why.to_string());
+            errors.invalid(path, value, why.to_string());
             None
         }
     }

@@ -268,6 +268,9 @@ impl Strategy for ReplicaSets {
 
 fn template_warnings(new: &Value, old: Option<&Value>, out: &mut Vec<String>) {
     let template = |object| at(object, &["spec", "template"]);
+    if old.is_none() {
+        warn::name(new, "Pod names and hostnames", out);
+    }
     if old.is_none_or(|old| !same(template(new), template(old))) {
         let spec = at(new, &["spec", "template", "spec"]).unwrap_or(&Value::Null);
         warn::spec(spec, &Path::new("spec").child("template").child("spec"), out);

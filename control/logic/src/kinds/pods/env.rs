@@ -129,7 +129,7 @@ fn field_ref(reference: &Value, allowed: &[&str], path: &Path, errors: &mut Fiel
                     errors.invalid(&path, field, &why);
                 }
             }
-            _ => errors.invalid(&path, field, &format!("{map:?} does not support subscript")),
+            _ => errors.invalid(&path, field, format!("{map:?} does not support subscript")),
         }
     } else if !allowed.contains(&field) {
         errors.not_supported(&path, field, allowed);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     Context, Facts, Strategy,
-    access::{at, child, int, items, keep, object, same, set, text},
+    access::{at, child, each, items, keep, object, same, set, text},
     conditions,
     field::{FieldErrors, Path},
     meta,
@@ -73,7 +73,12 @@ impl Strategy for Pods {
             keep(metadata, old, "deletionTimestamp");
         }
         let qos = text(old, &["status", "qosClass"]);
-        let status = object(child(new, "status"));
+        let status = child(new, "status");
+        // Shown even where it is nothing, as every pod condition has it.
+        each(status, "conditions", |condition| {
+            object(condition).entry("lastProbeTime").or_insert(Value::Null);
+        });
+        let status = object(status);
         if !qos.is_empty() {
             status.entry("qosClass").or_insert_with(|| qos.into());
         }
@@ -135,23 +140,12 @@ impl Strategy for Pods {
         old: Option<&Value>,
         out: &mut Vec<String>,
     ) {
+        if old.is_none() {
+            warn::name(new, "the Pod's hostname", out);
+        }
         if old.is_none_or(|old| !same(new.get("spec"), old.get("spec"))) {
             let spec = at(new, &["spec"]).unwrap_or(&Value::Null);
             warn::spec(spec, &Path::new("spec"), out);
         }
-    }
-}
-
-/// Seconds that a pod gets to end, given what the DELETE asks for (`None`: nothing); 0: it goes at once.
-pub(crate) fn deletion_grace_seconds(pod: &Value, asked: Option<i64>) -> i64 {
-    let unscheduled = text(pod, &["spec", "nodeName"]).is_empty();
-    let ended = matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed");
-    if unscheduled || ended {
-        return 0;
-    }
-    let own = || int(pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(0);
-    match asked.unwrap_or_else(own) {
-        negative if negative < 0 => 1,
-        seconds => seconds,
     }
 }

@@ -1,6 +1,10 @@
 //! What may change in a pod once it is there.
 
-use alloc::vec::Vec;
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 
 use serde_json::Value;
 
@@ -112,9 +116,9 @@ fn tolerations(new: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) 
     let without_seconds = |toleration: &Value| {
         let mut toleration = toleration.clone();
         remove(&mut toleration, "tolerationSeconds");
-        toleration
+        alloc::format!("{toleration}")
     };
-    let now: Vec<Value> = items(new, &["tolerations"]).iter().map(without_seconds).collect();
+    let now: BTreeSet<String> = items(new, &["tolerations"]).iter().map(without_seconds).collect();
     let kept = items(old, &["tolerations"]).iter().all(|old| now.contains(&without_seconds(old)));
     if !kept {
         let why = "existing toleration can not be modified except its tolerationSeconds";
@@ -138,16 +142,19 @@ pub(crate) fn validate_status(new: &Value, old: &Value, errors: &mut FieldErrors
         if policy == "Always" || (list == "initContainerStatuses" && policy != "Never") {
             continue;
         }
+        let living: BTreeMap<&str, usize> = items(status, &[list])
+            .iter()
+            .enumerate()
+            .filter(|(_, status)| at(status, &["state", "terminated"]).is_none())
+            .map(|(index, status)| (text(status, &["name"]), index))
+            .collect();
         for before in items(old, &["status", list]) {
             let Some(ended) = at(before, &["state", "terminated"]) else { continue };
             if int(ended, &["exitCode"]).unwrap_or(0) != 0 && policy == "OnFailure" {
                 continue;
             }
             let name = text(before, &["name"]);
-            let lives = |status: &Value| {
-                text(status, &["name"]) == name && at(status, &["state", "terminated"]).is_none()
-            };
-            if let Some(index) = items(status, &[list]).iter().position(lives) {
+            if let Some(index) = living.get(name).copied() {
                 let why = "may not be transitioned to non-terminated state";
                 errors.forbidden(&path.child(list).index(index).child("state"), why);
             }

@@ -1,6 +1,11 @@
 //! What is allowed in a pod spec but likely not meant.
 
-use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
 
 use serde_json::Value;
 
@@ -16,6 +21,17 @@ const OLD_LABELS: [(&str, &str, &str); 4] = [
     ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
     ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
 ];
+
+/// A Warning where the name of a new object is no DNS label though `use_` is made of it.
+pub(crate) fn name(object: &Value, use_: &str, out: &mut Vec<String>) {
+    let wrong = coracle_api::validation::dns1123_label(text(object, &["metadata", "name"]));
+    if !wrong.is_empty() {
+        out.push(format!(
+            "metadata.name: this is used in {use_}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            wrong.join(" ")
+        ));
+    }
+}
 
 /// Warnings about a pod spec at `path`.
 pub(crate) fn spec(spec: &Value, path: &Path, out: &mut Vec<String>) {
@@ -50,16 +66,14 @@ fn one(container: &Value, path: &Path, out: &mut Vec<String>) {
             ));
         }
     }
-    let mut ports = Vec::new();
+    let mut ports = BTreeMap::new();
     for (index, port) in items(container, &["ports"]).iter().enumerate() {
-        let number = int(port, &["containerPort"]).unwrap_or(0);
-        let key = (number, text(port, &["protocol"]));
-        if let Some((first, _)) = ports.iter().find(|(_, seen)| *seen == key) {
-            let (this, first): (Path, usize) = (path.child("ports").index(index), *first);
-            let first = path.child("ports").index(first);
+        let key = (int(port, &["containerPort"]).unwrap_or(0), text(port, &["protocol"]));
+        let first = *ports.entry(key).or_insert(index);
+        if first != index {
+            let (this, first) =
+                (path.child("ports").index(index), path.child("ports").index(first));
             out.push(format!("{}: duplicate port definition with {}", &*this, &*first));
-        } else {
-            ports.push((index, key));
         }
     }
     for list in ["limits", "requests"] {
