@@ -3,6 +3,13 @@
 //! The registry calls [`admit_mutating`] on the decoded, defaulted hub object, then runs the kind's own preparation and
 //! validation, then [`admit_validating`]. Each plugin is a pure function; none writes.
 
+mod certificates;
+mod namespace_lifecycle;
+mod node_restriction;
+pub mod priority;
+mod service_account;
+mod tolerations;
+
 use alloc::{string::String, vec::Vec};
 
 use coracle_api::{Resource, Status};
@@ -10,9 +17,10 @@ use serde_json::Value;
 
 use crate::{
     Millis, Rng,
-    authz::{Authorizer, escalation},
+    authz::{self, Asked, Authorizer, escalation},
     cache::Cache,
     call::{User, Verb},
+    kinds::access::text,
 };
 
 /// What is to be admitted.
@@ -20,8 +28,8 @@ use crate::{
 pub struct Attributes<'a> {
     /// Who asks.
     pub user: &'a User,
-    /// [`Verb::Create`], [`Verb::Update`], [`Verb::Patch`] (the object as patched), [`Verb::Delete`] (also once for each
-    /// object of a collection).
+    /// The call's verb. Plugins see what really happens: an update or patch of what is not there is a create, each object
+    /// of a collection that is deleted is a delete.
     pub verb: Verb,
     /// The stored resource.
     pub resource: Resource,
@@ -33,6 +41,42 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// Nothing will be written.
     pub dry_run: bool,
+}
+
+impl<'a> Attributes<'a> {
+    fn really<'b>(&'b self, old: Option<&'b Value>) -> Attributes<'b>
+    where
+        'a: 'b,
+    {
+        let mut really = Attributes { ..self.clone() };
+        match (self.verb, old) {
+            (Verb::Update | Verb::Patch, None) => really.verb = Verb::Create,
+            (Verb::DeleteCollection, Some(old)) => {
+                really.verb = Verb::Delete;
+                really.name = text(old, &["metadata", "name"]);
+            }
+            _ => {}
+        }
+        really
+    }
+}
+
+/// Whoever makes an object by an update or an apply needs the right to create it (403).
+fn may_create(attributes: &Attributes<'_>, scene: &Scene<'_>) -> Result<(), Status> {
+    let def = attributes.resource.def();
+    let asked = Asked {
+        verb: "create",
+        group: def.group,
+        resource: def.plural,
+        namespace: attributes.namespace,
+        name: attributes.name,
+        ..Asked::default()
+    };
+    if scene.authorizer.allows(attributes.user, &asked, scene.cache) {
+        Ok(())
+    } else {
+        Err(authz::forbidden(attributes.user, &asked))
+    }
 }
 
 /// What plugins look at, and where they leave warnings.
@@ -56,9 +100,25 @@ type Mutate = fn(&Attributes<'_>, Option<&Value>, &mut Value, &mut Scene<'_>) ->
 type Validate = fn(&Attributes<'_>, Option<&Value>, &Value, &mut Scene<'_>) -> Result<(), Status>;
 
 /// In this order.
-const MUTATING: &[Mutate] = &[];
+const MUTATING: &[Mutate] =
+    &[namespace_lifecycle::mutate, service_account::mutate, tolerations::mutate, priority::mutate];
 /// In this order.
-const VALIDATING: &[Validate] = &[escalation::check];
+const VALIDATING: &[Validate] = &[
+    namespace_lifecycle::validate,
+    node_restriction::validate,
+    priority::validate,
+    certificates::validate,
+    escalation::check,
+];
+
+/// 403 about the object that is to be admitted: `pods "x" is forbidden: why`.
+fn forbidden(attributes: &Attributes<'_>, object: &Value, why: &str) -> Status {
+    let def = attributes.resource.def();
+    let metadata = |key| text(object, &["metadata", key]);
+    let names = [attributes.name, metadata("name"), metadata("generateName"), "Unknown"];
+    let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+    Status::forbidden(def.group, def.plural, name, why)
+}
 
 /// Lets every mutating plugin change the object, in their order; the first refusal ends it.
 ///
@@ -70,6 +130,11 @@ pub fn admit_mutating(
     new: &mut Value,
     scene: &mut Scene<'_>,
 ) -> Result<(), Status> {
+    let really = attributes.really(old);
+    if really.verb == Verb::Create && attributes.verb != Verb::Create {
+        may_create(&really, scene)?;
+    }
+    let attributes = &really;
     MUTATING.iter().try_for_each(|plugin| plugin(attributes, old, new, scene))
 }
 
@@ -80,5 +145,9 @@ pub fn admit_validating(
     new: &Value,
     scene: &mut Scene<'_>,
 ) -> Result<(), Status> {
+    let attributes = &attributes.really(old);
     VALIDATING.iter().try_for_each(|plugin| plugin(attributes, old, new, scene))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Kubernetes' bootstrap roles and bindings: what every cluster begins with, and gets back at start.
+//! Kubernetes' bootstrap roles, bindings and priority classes: what every cluster begins with, and gets back at start.
 
 mod table;
 
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    admission::priority,
     authz::{PolicyRule, rules::uncovered},
     cache::Cache,
 };
@@ -30,7 +31,10 @@ pub enum Ensure {
 /// All of them, as they are made: ClusterRoles first, so that no binding stands before its role.
 pub fn objects() -> impl Iterator<Item = (Resource, Value)> {
     let roles = ROLES.iter().map(|role| (Resource::CLUSTER_ROLES, role_object(role)));
-    roles.chain(BINDINGS.iter().map(|one| (Resource::CLUSTER_ROLE_BINDINGS, binding_object(one))))
+    let bindings =
+        BINDINGS.iter().map(|one| (Resource::CLUSTER_ROLE_BINDINGS, binding_object(one)));
+    let classes = priority::system_classes().map(|class| (Resource::PRIORITY_CLASSES, class));
+    roles.chain(bindings).chain(classes)
 }
 
 /// What of them is missing in the cache, or lacks rules or subjects. Nothing is ever taken away: people may have added.

@@ -31,7 +31,7 @@ fn every_line_is_a_rule() {
 #[test]
 fn a_whole_cluster_needs_nothing() {
     assert_eq!(ensure(&world().cache), Vec::new());
-    assert_eq!(ensure(&World::default().cache).len(), ROLES.len() + BINDINGS.len());
+    assert_eq!(ensure(&World::default().cache).len(), ROLES.len() + BINDINGS.len() + 2);
 }
 
 #[test]
