@@ -20,7 +20,7 @@ use coracle_api::{Object, Resource, Status};
 use serde_json::Value;
 
 pub(crate) use self::admit::Admitted;
-use self::{delete::DeleteOptions, sequencer::Key};
+use self::delete::DeleteOptions;
 use crate::{
     Millis, Rng,
     authz::Authorizer,
@@ -72,10 +72,6 @@ impl<'a> Ask<'a> {
     /// 404 for what this is about.
     pub(crate) fn not_found(&self) -> Status {
         Status::not_found(&self.target.group, &self.target.plural, &self.target.name)
-    }
-
-    fn key(&self) -> Key {
-        Key::new(self.resource, &self.target.namespace, &self.target.name)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A whole control plane over the model store, played from a script: requests in, answers out. For tests.
 
 use alloc::{
-    boxed::Box,
     collections::BTreeMap,
     format,
     string::{String, ToString},
@@ -43,7 +42,7 @@ impl Answer {
     pub(crate) fn text(&self) -> String {
         match &self.body {
             AnswerBody::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            other => format!("{other:?}"),
+            AnswerBody::Watch(_) | AnswerBody::Node(..) => format!("{:?}", self.body),
         }
     }
 
@@ -67,7 +66,9 @@ impl Answer {
     pub(crate) fn watch(&self) -> WatchId {
         match &self.body {
             AnswerBody::Watch(id) => *id,
-            other => panic!("{} is no watch: {other:?} {}", self.code, self.text()),
+            AnswerBody::Bytes(_) | AnswerBody::Node(..) => {
+                panic!("{} is no watch: {}", self.code, self.text())
+            }
         }
     }
 }
@@ -77,7 +78,6 @@ pub(crate) struct Scripted {
     pub(crate) plane: ControlPlane,
     pub(crate) disk: MemDisk,
     store: MemStore,
-    keys: Arc<FakeKeys>,
     pub(crate) now: Millis,
     next_request: u64,
     pub(crate) answers: BTreeMap<RequestId, Answer>,
@@ -98,12 +98,11 @@ impl Scripted {
         let keys = Arc::new(FakeKeys::new(7));
         let mut store = MemStore::open(disk);
         let loaded = store.load().unwrap();
-        let plane = ControlPlane::new(Config::default(), keys.clone(), loaded, now, seed).unwrap();
+        let plane = ControlPlane::new(Config::default(), keys, loaded, now, seed).unwrap();
         let mut this = Self {
             plane,
             disk: disk.clone(),
             store,
-            keys,
             now,
             next_request: 0,
             answers: BTreeMap::new(),
@@ -263,18 +262,9 @@ impl Scripted {
             .collect()
     }
 
-    /// The keys of this cluster.
-    pub(crate) fn keys(&self) -> &FakeKeys {
-        &self.keys
-    }
-
     /// What is on the disk.
     pub(crate) fn stored(&self) -> coracle_store::Loaded {
         MemStore::open(&self.disk).load().unwrap()
-    }
-
-    pub(crate) fn add_controller(&mut self, controller: Box<dyn crate::controllers::Controller>) {
-        self.plane.add_controller(self.now, controller);
     }
 }
 

@@ -31,6 +31,9 @@ impl Slot {
     }
 }
 
+/// By (namespace, name): the version then, `None` where there was none.
+pub(crate) type Differences = BTreeMap<(String, String), Option<Arc<Object>>>;
+
 /// The changes after `dropped`, in order of their revisions.
 #[derive(Debug)]
 pub(crate) struct Ring {
@@ -100,11 +103,7 @@ impl Ring {
 
     /// What was different at `revision` of a resource, by (namespace, name): the version then, `None` where there
     /// was none. Laid over the cache it gives the state at that revision. `None`: it is too long ago.
-    pub(crate) fn differences_at(
-        &self,
-        resource: Resource,
-        revision: u64,
-    ) -> Option<BTreeMap<(String, String), Option<Arc<Object>>>> {
+    pub(crate) fn differences_at(&self, resource: Resource, revision: u64) -> Option<Differences> {
         if !self.covers(revision) {
             return None;
         }

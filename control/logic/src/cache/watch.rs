@@ -22,6 +22,9 @@ use crate::{
     plane::{RequestId, WatchId, WatchPoll},
 };
 
+/// Whether an object is selected by its labels and fields.
+pub type Selects = Arc<dyn Fn(&Object) -> bool + Send + Sync>;
+
 /// Which objects a list or watch is about.
 #[derive(Clone, Default)]
 pub struct Filter {
@@ -30,7 +33,7 @@ pub struct Filter {
     /// Only this name (`metadata.name` selectors, and watches of a single object).
     pub name: Option<String>,
     /// Label and field selectors; `None`: all.
-    pub matches: Option<Arc<dyn Fn(&Object) -> bool + Send + Sync>>,
+    pub matches: Option<Selects>,
 }
 
 impl Filter {

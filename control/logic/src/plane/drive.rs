@@ -41,18 +41,6 @@ pub(super) fn controllers(_config: &Config) -> Vec<Driven> {
 }
 
 impl ControlPlane {
-    /// Adds a controller (tests and the simulator; the cluster's own are there from the start).
-    pub fn add_controller(&mut self, now: Millis, mut controller: Box<dyn Controller>) {
-        for resource in coracle_api::Resource::all() {
-            for object in self.cache.list(resource, None) {
-                let (revision, new) = (object.revision, Some(object.clone()));
-                let change = crate::cache::Change { revision, resource, old: None, new };
-                controller.changed(now, &change);
-            }
-        }
-        self.driven.push(Driven::new(controller));
-    }
-
     /// Steps every controller that is due and begins its calls. Whether any was.
     pub(super) fn drive(&mut self, now: Millis) -> bool {
         let mut any = false;

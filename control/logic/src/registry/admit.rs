@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{Ask, Registry, body::type_of, sequencer::Key};
 use crate::{
     admission::{self, Attributes, Scene},
+    call::Verb,
     kinds::{
         self,
         access::{at, child, items, keep, object, remove, text},
@@ -53,13 +54,14 @@ impl Registry<'_> {
     pub(crate) fn mutate(
         &mut self,
         ask: &Ask<'_>,
+        verb: Verb,
         old: Option<&Value>,
         new: &mut Value,
     ) -> Result<(), Status> {
         let name: String = text(new, &["metadata", "name"]).into();
         let mut warnings = core::mem::take(&mut self.warnings);
         let result = admission::admit_mutating(
-            &attributes(ask, &name),
+            &attributes(ask, verb, &name),
             old,
             new,
             &mut Scene {
@@ -78,13 +80,14 @@ impl Registry<'_> {
     pub(crate) fn validate(
         &mut self,
         ask: &Ask<'_>,
+        verb: Verb,
         old: Option<&Value>,
         new: &Value,
     ) -> Result<(), Status> {
         let name: String = text(new, &["metadata", "name"]).into();
         let mut warnings = core::mem::take(&mut self.warnings);
         let result = admission::admit_validating(
-            &attributes(ask, &name),
+            &attributes(ask, verb, &name),
             old,
             new,
             &mut Scene {
@@ -107,7 +110,7 @@ impl Registry<'_> {
         managed_already: bool,
     ) -> Result<Admitted, Status> {
         let (resource, context) = (ask.resource, self.context(ask));
-        self.mutate(ask, None, &mut new)?;
+        self.mutate(ask, Verb::Create, None, &mut new)?;
         kinds::prepare_create(resource, &context, &mut new);
         self.stamp(ask, &mut new)?;
         self.service_ip(ask, None, &mut new)?;
@@ -115,7 +118,7 @@ impl Registry<'_> {
             self.manage(ask, None, &mut new)?;
         }
         kinds::validate_create(resource, &context, &new)?;
-        self.validate(ask, None, &new)?;
+        self.validate(ask, Verb::Create, None, &new)?;
         self.warnings.extend(kinds::warnings(resource, &context, &new, None));
         let key = Key::new(
             resource,
@@ -140,7 +143,9 @@ impl Registry<'_> {
     ) -> Result<Option<Admitted>, Status> {
         let (resource, context) = (ask.resource, self.context(ask));
         let was = old.value();
-        self.mutate(ask, Some(&was), &mut new)?;
+        // A POST below the object (rollback) changes it too.
+        let verb = if ask.call.verb == Verb::Patch { Verb::Patch } else { Verb::Update };
+        self.mutate(ask, verb, Some(&was), &mut new)?;
         let subresource = ask.target.subresource.as_str();
         let through_object = matches!(subresource, "" | "scale" | "rollback");
         if through_object {
@@ -158,7 +163,7 @@ impl Registry<'_> {
         } else {
             kinds::validate_subresource(resource, subresource, &context, &new, &was)?;
         }
-        self.validate(ask, Some(&was), &new)?;
+        self.validate(ask, verb, Some(&was), &new)?;
         if through_object {
             self.warnings.extend(kinds::warnings(resource, &context, &new, Some(&was)));
         }
@@ -262,11 +267,11 @@ impl Registry<'_> {
     }
 }
 
-fn attributes<'a>(ask: &Ask<'a>, name: &'a str) -> Attributes<'a> {
+fn attributes<'a>(ask: &Ask<'a>, verb: Verb, name: &'a str) -> Attributes<'a> {
     let target = ask.target;
     Attributes {
         user: ask.call.user(),
-        verb: ask.call.verb,
+        verb,
         resource: ask.resource,
         subresource: &target.subresource,
         namespace: &target.namespace,

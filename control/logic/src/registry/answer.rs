@@ -43,7 +43,7 @@ impl Style {
         let form = match negotiate(call.http.header("accept"))? {
             // Until there are Tables: clients that ask for one take the object too.
             Form::Table(_) => Form::Whole,
-            form => form,
+            form @ (Form::Whole | Form::Metadata(_)) => form,
         };
         Ok(Self {
             form,
@@ -166,8 +166,7 @@ impl Style {
 
     /// Content type of a watch.
     pub(crate) fn watch_content_type(&self) -> String {
-        let content_type = content_type(self.form, false);
-        content_type
+        content_type(self.form, false)
     }
 
     /// The answer to a write that is done, or was not needed.

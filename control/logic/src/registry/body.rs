@@ -110,7 +110,7 @@ impl Registry<'_> {
             PatchType::Merge => patch::merge(&mut value, patch),
             PatchType::Strategic => patch::strategic(ty, &mut value, patch)?,
             PatchType::Apply => {
-                return Err(Status::unsupported_media_type(&PATCH_TYPES[..3]));
+                return Err(Status::unsupported_media_type(PATCH_TYPES));
             }
         }
         if !value.is_object() {

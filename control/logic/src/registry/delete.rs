@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Millis,
-    call::Propagation,
+    call::{Propagation, Verb},
     kinds::{
         self,
         access::{at, child, int, items, set, text},
@@ -90,6 +90,9 @@ impl Registry<'_> {
     pub(crate) fn delete(&mut self, ask: &Ask<'_>) -> Result<Decision, Status> {
         let options = delete_options(ask)?;
         let old = self.stored(ask)?;
+        let (was, mut nothing) = (old.value(), Value::Null);
+        self.mutate(ask, Verb::Delete, Some(&was), &mut nothing)?;
+        self.validate(ask, Verb::Delete, Some(&was), &nothing)?;
         self.delete_object(ask, &old, &options, Reply::Removed)
     }
 
@@ -113,9 +116,6 @@ impl Registry<'_> {
     ) -> Result<Decision, Status> {
         preconditions(ask, old, options)?;
         let was = old.value();
-        let mut nothing = Value::Null;
-        self.mutate(ask, Some(&was), &mut nothing)?;
-        self.validate(ask, Some(&was), &nothing)?;
         let deleting = old.meta.deletion_timestamp.is_some();
         let graceful = kinds::facts(old.resource).graceful_deletion;
         let grace = if graceful { grace_seconds(&was, options) } else { 0 };
@@ -135,7 +135,7 @@ impl Registry<'_> {
         let stays = admitted.as_ref().is_none_or(|admitted| !admitted.removes());
         let reply = match reply {
             Reply::Removed if stays => Reply::Written(200),
-            reply => reply,
+            Reply::Written(_) | Reply::Removed | Reply::Success(..) | Reply::Scale => reply,
         };
         match admitted {
             None => Ok(Decision::Same(old.clone(), reply)),

@@ -12,7 +12,7 @@ use super::{
     Ask, Decision, Registry, Reply, body::type_of, change::check_seen, delete::DeleteOptions,
 };
 use crate::{
-    call::PatchType,
+    call::{PatchType, Verb},
     kinds::{self, access::text, binding, scale},
 };
 
@@ -22,9 +22,9 @@ impl Registry<'_> {
         let mut sent = self.body(ask, "", "v1", "Binding")?;
         let old = self.stored(ask)?;
         let was = old.value();
-        self.mutate(ask, Some(&was), &mut sent)?;
+        self.mutate(ask, Verb::Create, Some(&was), &mut sent)?;
         let new = binding::bind(&self.context(ask), &was, &sent)?;
-        self.validate(ask, Some(&was), &sent)?;
+        self.validate(ask, Verb::Create, Some(&was), &sent)?;
         let reply = Reply::Success(201, String::new());
         match self.admit_as_is(&old, &was, new) {
             Some(admitted) => self.write_or_preview(ask, admitted, reply),
@@ -34,16 +34,19 @@ impl Registry<'_> {
 
     /// POST of an Eviction: a delete that says why it may be refused.
     pub(crate) fn evict(&mut self, ask: &Ask<'_>) -> Result<Decision, Status> {
-        let version = match ask.payload {
-            super::Payload::Http => {
-                let body = super::body::optional(ask)?;
-                if text(&body, &["apiVersion"]) == "policy/v1beta1" { "v1beta1" } else { "v1" }
+        let mut version = "v1";
+        if matches!(ask.payload, super::Payload::Http) {
+            let body = super::body::optional(ask)?;
+            if text(&body, &["apiVersion"]) == "policy/v1beta1" {
+                version = "v1beta1";
             }
-            _ => "v1",
-        };
-        let sent = self.eviction(ask, version)?;
+        }
+        let mut sent = self.eviction(ask, version)?;
         let old = self.stored(ask)?;
-        let options = DeleteOptions::read(&binding::evict(&old.value(), &sent)?)?;
+        let was = old.value();
+        self.mutate(ask, Verb::Create, Some(&was), &mut sent)?;
+        let options = DeleteOptions::read(&binding::evict(&was, &sent)?)?;
+        self.validate(ask, Verb::Create, Some(&was), &sent)?;
         self.delete_object(ask, &old, &options, Reply::Success(201, String::new()))
     }
 
