@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::PodUid;
+use crate::{PodSandboxSpec, PodUid};
 
 /// Settings of `linux::LinuxRuntime`.
 #[derive(Clone, Debug)]
@@ -49,4 +49,15 @@ pub fn pod_dir(data_dir: &Path, pod: &PodUid) -> PathBuf {
 /// See [`Config::state_dir`].
 pub fn state_dir(data_dir: &Path, pod: &PodUid) -> PathBuf {
     pod_dir(data_dir, pod).join("shim")
+}
+
+impl Config {
+    /// `coracle/burstable/podUID`, below the cgroup mount points.
+    pub fn pod_cgroup(&self, spec: &PodSandboxSpec) -> String {
+        let Self { cgroup_root, .. } = self;
+        match spec.qos.dir() {
+            Some(tier) => format!("{cgroup_root}/{tier}/pod{}", spec.uid),
+            None => format!("{cgroup_root}/pod{}", spec.uid),
+        }
+    }
 }

@@ -20,6 +20,7 @@ mod id;
 pub mod limits;
 #[cfg(feature = "linux")]
 pub mod linux;
+pub mod plan;
 mod port;
 mod resources;
 mod spec;
