@@ -45,6 +45,16 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Damaged> {
 pub struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
+    /// All of `bytes` is left.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// What is left.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], Damaged> {
         let (head, tail) = self.0.split_at_checked(count).ok_or(Damaged)?;
         self.0 = tail;

@@ -85,10 +85,12 @@ pub enum ChildStep {
         /// The target.
         path: CString,
     },
-    /// Binds an opened source.
+    /// Binds an opened source, without its device nodes (nodev).
     Bind {
-        /// The opened source.
-        fd: i32,
+        /// The directory `/proc/self/fd`.
+        dir: i32,
+        /// The opened source's number.
+        name: CString,
         /// Where, in the container.
         target: CString,
         /// Made read-only after.
@@ -106,6 +108,17 @@ pub enum ChildStep {
         major: u32,
         /// Minor number.
         minor: u32,
+    },
+    /// Makes an empty file, mode 0666; `Ok` if it is there.
+    MakeFile(CString),
+    /// Binds a device node.
+    BindDevice {
+        /// The directory it is in, opened.
+        dir: i32,
+        /// Its name there.
+        name: CString,
+        /// Where, in the container.
+        target: CString,
     },
     /// A symlink.
     Symlink {
@@ -184,6 +197,8 @@ impl fmt::Display for ChildStep {
                 write!(f, "bind {} on {}", text(source), text(target))
             }
             Self::Device { path, .. } => write!(f, "make device {}", text(path)),
+            Self::MakeFile(path) => write!(f, "make file {}", text(path)),
+            Self::BindDevice { target, .. } => write!(f, "bind device {}", text(target)),
             Self::Symlink { at, .. } => write!(f, "make symlink {}", text(at)),
             Self::Mask(path) => write!(f, "mask {}", text(path)),
             Self::ReadonlyPath(path) => write!(f, "make {} read-only", text(path)),

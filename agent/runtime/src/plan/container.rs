@@ -16,6 +16,19 @@ pub const FD_PROC: i32 = FD_BASE - 1;
 /// The host's root, until it is detached.
 pub const FD_OLD_ROOT: i32 = FD_BASE - 2;
 
+/// The container's own tmpfs with device nodes, under its /dev.
+const FD_DEVICES: i32 = FD_BASE - 3;
+
+/// Numbers: Linux' devices.txt; the set: OCI runtime specification, default devices.
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the plan has to know of the host.
@@ -164,30 +177,31 @@ fn sys(host: &HostFacts, steps: &mut Vec<ChildStep>) -> Result<(), RuntimeError>
     Ok(())
 }
 
+/// Device nodes work only where they are bound: every mount of a container but these is nodev, so a node that the
+/// container makes (it has CAP_MKNOD, as with Docker) opens nothing. No devices cgroup is needed for that.
 fn dev(steps: &mut Vec<ChildStep>) -> Result<(), RuntimeError> {
     let plain = flag::NOSUID | flag::NOEXEC;
+    let safe = plain | flag::NODEV;
     steps.push(ChildStep::RealDir(c("/dev")?));
-    let flags = flag::NOSUID | flag::STRICTATIME;
-    steps.push(filesystem("tmpfs", "/dev", flags, "mode=755,size=65536k")?);
+    steps.push(filesystem("tmpfs", "/dev", plain, "mode=755,size=64k")?);
+    for (name, major, minor) in DEVICES {
+        steps.push(ChildStep::Device { path: c(format!("/dev/{name}"))?, major, minor });
+    }
+    steps.push(ChildStep::Open { fd: FD_DEVICES, path: c("/dev")? });
+    steps.push(filesystem("tmpfs", "/dev", safe | flag::STRICTATIME, "mode=755,size=65536k")?);
+    for (name, ..) in DEVICES {
+        let path = c(format!("/dev/{name}"))?;
+        steps.push(ChildStep::MakeFile(path.clone()));
+        let name = c(name)?;
+        steps.push(ChildStep::BindDevice { dir: FD_DEVICES, name, target: path });
+    }
     for path in ["/dev/pts", "/dev/shm", "/dev/mqueue"] {
         steps.push(ChildStep::MakeDir(c(path)?));
     }
     let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
     steps.push(filesystem("devpts", "/dev/pts", plain, options)?);
-    let safe = plain | flag::NODEV;
     steps.push(filesystem("tmpfs", "/dev/shm", safe, "mode=1777,size=65536k")?);
     steps.push(optional("mqueue", "/dev/mqueue", safe, "")?);
-    // Numbers: Linux' devices.txt; the set: OCI runtime specification, default devices.
-    for (name, major, minor) in [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ] {
-        steps.push(ChildStep::Device { path: c(format!("/dev/{name}"))?, major, minor });
-    }
     for (to, name) in [
         ("pts/ptmx", "ptmx"),
         ("/proc/self/fd", "fd"),
@@ -235,7 +249,8 @@ fn volume(
     steps.push(ChildStep::Target { fd, parents: parents(target, false)?, path: path.clone() });
     match &mount.source {
         MountSource::Bind(host) => steps.push(ChildStep::Bind {
-            fd,
+            dir: FD_PROC,
+            name: c(fd.to_string())?,
             target: path,
             readonly: mount.readonly,
             propagation: mount.propagation,

@@ -17,6 +17,9 @@ pub fn pod_steps(spec: &PodSandboxSpec, config: &Config, again: bool) -> Vec<Ste
         steps.push(Step::MakeDir { path: state.clone(), mode: 0o700 });
         steps.push(Step::MakeDir { path: state.join("records"), mode: 0o700 });
         steps.push(Step::MakeDir { path: state.join("containers"), mode: 0o700 });
+        let bytes = cgroup.clone().into_bytes();
+        steps.push(Step::WriteFile { path: state.join("cgroup"), bytes });
+        // Last: a state directory without it was cut off while it was being made.
         steps.push(Step::WriteFile { path: state.join("pod"), bytes: wire::encode(spec) });
     }
     steps.push(Step::MakeCgroup { path: cgroup.clone() });

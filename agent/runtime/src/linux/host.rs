@@ -1,0 +1,108 @@
+//! The steps that need no process: directories, files and cgroups of the host, with their undoing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::cgroup::CgroupSet;
+use super::os;
+use crate::RuntimeError;
+use crate::plan::{Step, StepError};
+
+/// Does such steps and remembers what was made by it: undoing takes nothing that was there before.
+#[derive(Debug)]
+pub(super) struct HostSteps {
+    pub(super) cgroups: CgroupSet,
+    made: BTreeSet<PathBuf>,
+}
+
+/// An error and its cause as one line, and the kernel's number if it is its.
+pub(super) fn explain(error: &RuntimeError) -> (String, Option<i32>) {
+    match error {
+        RuntimeError::Start { message, errno } => (message.clone(), *errno),
+        RuntimeError::Io { doing, source } => (format!("{doing}: {source}"), source.raw_os_error()),
+        other => (other.to_string(), None),
+    }
+}
+
+/// The same as a step's error.
+pub(super) fn step_error(error: RuntimeError) -> StepError {
+    let (message, errno) = explain(&error);
+    StepError { message, errno }
+}
+
+impl HostSteps {
+    /// Nothing made yet.
+    pub(super) fn new(cgroups: CgroupSet) -> Self {
+        Self { cgroups, made: BTreeSet::new() }
+    }
+
+    /// Does one. [`Step::StartShim`] and [`Step::Spawn`] are for others, and refused.
+    pub(super) fn perform(&mut self, step: &Step) -> Result<(), StepError> {
+        match step {
+            Step::MakeDir { path, mode } => {
+                let done = fs::DirBuilder::new().mode(*mode).create(path);
+                done.map_err(|error| named("make directory", path, &error))?;
+                self.made.insert(path.clone());
+                Ok(())
+            }
+            Step::KeepDir { path } => {
+                fs::create_dir_all(path).map_err(|error| named("make directory", path, &error))
+            }
+            Step::WriteFile { path, bytes } => {
+                let mut options = fs::OpenOptions::new();
+                let opened = options.write(true).create_new(true).mode(0o600).open(path);
+                let mut file = opened.map_err(|error| named("write", path, &error))?;
+                self.made.insert(path.clone());
+                let written = file.write_all(bytes).and_then(|()| file.sync_all());
+                written.map_err(|error| named("write", path, &error))
+            }
+            Step::KeepFile { path } => {
+                let mut options = fs::OpenOptions::new();
+                let opened = options.append(true).create(true).mode(0o666).open(path);
+                opened.map(drop).map_err(|error| named("make file", path, &error))
+            }
+            Step::MakeCgroup { path } => self.cgroups.make(path).map_err(step_error),
+            Step::Limit { path, resources } => {
+                self.cgroups.limit(path, resources).map_err(step_error)
+            }
+            Step::StartShim { .. } | Step::Spawn { .. } => {
+                let message = format!("{step:?} is not a step of this kind");
+                Err(StepError { message, errno: None })
+            }
+        }
+    }
+
+    /// Takes one back.
+    pub(super) fn undo(&mut self, step: &Step) {
+        match step {
+            // What is in it by now was made by us as well: it was made new.
+            Step::MakeDir { path, .. } if self.made.remove(path) => {
+                let _left_for_remove_pod = fs::remove_dir_all(path);
+            }
+            Step::WriteFile { path, .. } if self.made.remove(path) => {
+                let _left_for_remove_pod = fs::remove_file(path);
+            }
+            Step::MakeCgroup { path } => {
+                let _left_for_remove_pod =
+                    self.cgroups.kill(path).and_then(|()| self.cgroups.remove(path));
+            }
+            Step::Spawn { cgroup, .. } | Step::StartShim { cgroup, .. } => {
+                let _left_for_remove_pod = self.cgroups.kill(cgroup);
+            }
+            Step::MakeDir { .. }
+            | Step::WriteFile { .. }
+            | Step::KeepDir { .. }
+            | Step::KeepFile { .. }
+            | Step::Limit { .. } => {}
+        }
+    }
+}
+
+fn named(doing: &str, path: &Path, error: &io::Error) -> StepError {
+    let errno = error.raw_os_error();
+    let cause = errno.map_or_else(|| error.to_string(), |n| os::error_text(n).to_owned());
+    StepError { message: format!("{doing} {}: {cause}", path.display()), errno }
+}

@@ -1,0 +1,7 @@
+//! The shim by itself, for tests: `--data-dir DIR --pod UID`, and `--fail-step N` to make a step of every start fail (R4).
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coracle_shim::main_for_tests(std::env::args_os().skip(1))
+}
