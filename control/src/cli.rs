@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     log::{self, Level},
     offline, serve,
+    token::{self, TokenArgs},
 };
 
 /// Kubernetes for small boards: the control plane.
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Run the control plane. The first start makes the CA, keys, DIR/admin.kubeconfig and DIR/join-token.
     Serve(ServeArgs),
+    /// Bootstrap tokens: what agents join with.
+    Token(TokenArgs),
     /// Write everything (objects and keys) to FILE, whether the server runs or not.
     Backup(FileArgs),
     /// Fill an empty data directory from a backup.
@@ -36,7 +39,13 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DirArgs {
     /// Data directory.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/coracle", env = "CORACLE_DATA_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/var/lib/coracle",
+        env = "CORACLE_DATA_DIR"
+    )]
     pub(crate) data_dir: PathBuf,
 }
 
@@ -71,6 +80,7 @@ pub(crate) fn run() -> ExitCode {
     log::set_level(cli.log);
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Backup(args) => offline::backup(&args),
         Command::Restore(args) => offline::restore(&args),
         Command::Check(args) => offline::check(&args.data_dir),
@@ -109,6 +119,10 @@ mod tests {
         check("coracle backup /b --data-dir /d --log debug", true);
         check("coracle backup", false);
         check("coracle check --data-dir /d", true);
+        check("coracle token create --data-dir /d --ttl 0", true);
+        check("coracle token --data-dir /d list --kubeconfig /k", true);
+        check("coracle token delete abcdef", true);
+        check("coracle token", false);
         check("coracle", false);
     }
 }

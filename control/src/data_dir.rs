@@ -8,10 +8,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use coracle_keys::ring::Identity;
 use coracle_store::{Store, StoreError, redb::RedbStore};
+
+/// Another process has the directory.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    path: PathBuf,
+}
+
+impl std::fmt::Display for InUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = self.path.display();
+        write!(f, "another coracle is using {path}; stop it first, or give another --data-dir")
+    }
+}
+
+impl std::error::Error for InUse {}
 
 /// A locked data directory; the lock goes with the value or the process.
 #[derive(Debug)]
@@ -45,10 +60,7 @@ impl DataDir {
             .with_context(|| format!("cannot use the data directory {}", path.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another coracle is using {}; stop it first, or give another --data-dir",
-                path.display()
-            ),
+            Err(TryLockError::WouldBlock) => Err(InUse { path: path.into() }.into()),
             Err(TryLockError::Error(e)) => {
                 Err(e).with_context(|| format!("cannot lock {}", path.display()))
             }

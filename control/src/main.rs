@@ -7,14 +7,18 @@
 //! | [`shell`] | the async part: HTTP, TLS, drive loop, store thread, node tunnels |
 //! | [`data_dir`] | the files of a data directory, and who may use it |
 //! | [`offline`] | `backup`, `restore`, `check` |
+//! | [`token`] | `token create`, `list`, `delete` |
+//! | [`client`] | kubeconfig and requests: the built-in client |
 
 mod cli;
+mod client;
 mod data_dir;
 mod limits;
 mod log;
 mod offline;
 mod serve;
 mod shell;
+mod token;
 
 use std::process::ExitCode;
 

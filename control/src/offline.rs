@@ -12,16 +12,33 @@ use coracle_store::{
 
 use crate::{
     cli::FileArgs,
-    data_dir::{DataDir, key_files},
+    client::{api::Api, kubeconfig::Kubeconfig},
+    data_dir::{DataDir, InUse, key_files},
+    serve::BACKUP_PATH,
 };
 
 /// Writes a backup: from the files where no server runs, else of the running server.
 pub(crate) fn backup(args: &FileArgs) -> anyhow::Result<()> {
-    let dir = DataDir::open(&args.dir.data_dir)?;
-    let mut store = RedbStore::open(&existing(&dir)?)?;
-    let archive = Archive { loaded: store.load()?, files: key_files(&dir.path)? };
-    let mut bytes = Vec::new();
-    archive.write(&mut bytes)?;
+    let (archive, bytes) = match DataDir::open(&args.dir.data_dir) {
+        Ok(dir) => {
+            let mut store = RedbStore::open(&existing(&dir)?)?;
+            let archive = Archive { loaded: store.load()?, files: key_files(&dir.path)? };
+            let mut bytes = Vec::new();
+            archive.write(&mut bytes)?;
+            (archive, bytes)
+        }
+        Err(error) if error.is::<InUse>() => {
+            let path = args.dir.data_dir.join("admin.kubeconfig");
+            let api = Api::new(Kubeconfig::read(&path)?)?;
+            let (status, bytes) = api.ask("GET", BACKUP_PATH, "", b"")?;
+            if status != 200 {
+                bail!("the running server gives no backup: {}", String::from_utf8_lossy(&bytes));
+            }
+            // Read as a restore would: a backup that cannot be used is none.
+            (Archive::read(&mut bytes.as_slice())?, bytes)
+        }
+        Err(error) => return Err(error),
+    };
     files::write_private(&args.file, &bytes)?;
     let (objects, file) = (archive.loaded.entries.len(), args.file.display());
     say(&format!(

@@ -83,7 +83,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
             .context("cannot wait for SIGTERM and SIGINT")?;
         let stopped = async {
             let signal = signals.next().await;
-            log::info!("stopping: {signal:?}");
+            let interrupted = matches!(signal, Some(Ok(Signal::Int)));
+            let name = if interrupted { "SIGINT" } else { "SIGTERM" };
+            log::info!("stopping on {name}");
             Ok(())
         };
         let running = server.run(&local, &drive, tls, started, objects);
@@ -183,7 +185,7 @@ impl Server {
                 ("user-agent".into(), "coracle".into()),
             ],
             body: Body {
-                bytes: bootstrap_secret(&token, "made by the first start").into_bytes(),
+                bytes: bootstrap_secret(&token, "made by the first start", None).into_bytes(),
                 ..Body::default()
             },
             ..HttpRequest::default()
@@ -212,9 +214,13 @@ impl Server {
     }
 }
 
-/// The Secret that makes a bootstrap token good for joining.
-pub(crate) fn bootstrap_secret(token: &JoinToken, description: &str) -> String {
-    serde_json::json!({
+/// The Secret that makes a bootstrap token good for joining, until `expiration` (RFC 3339) where given.
+pub(crate) fn bootstrap_secret(
+    token: &JoinToken,
+    description: &str,
+    expiration: Option<&str>,
+) -> String {
+    let mut secret = serde_json::json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": { "name": format!("bootstrap-token-{}", token.id), "namespace": "kube-system" },
@@ -226,8 +232,11 @@ pub(crate) fn bootstrap_secret(token: &JoinToken, description: &str) -> String {
             "usage-bootstrap-authentication": "true",
             "usage-bootstrap-signing": "true",
         },
-    })
-    .to_string()
+    });
+    if let Some(data) = secret.get_mut("stringData").and_then(|data| data.as_object_mut()) {
+        data.extend(expiration.map(|time| ("expiration".to_owned(), time.into())));
+    }
+    secret.to_string()
 }
 
 /// The paths that are the shell's own.
@@ -303,7 +312,7 @@ struct Reach {
 impl Reach {
     fn new(listeners: &[(Async<TcpListener>, SocketAddr)], advertise: &[String]) -> Self {
         let bound: Vec<IpAddr> = listeners.iter().map(|(_, address)| address.ip()).collect();
-        Self::of(&bound, advertise, || own_addresses())
+        Self::of(&bound, advertise, own_addresses)
     }
 
     fn of(bound: &[IpAddr], advertise: &[String], own: impl Fn() -> Vec<IpAddr>) -> Self {

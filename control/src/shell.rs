@@ -13,3 +13,6 @@ pub(crate) mod store_thread;
 pub(crate) mod tls;
 pub(crate) mod tunnel;
 pub(crate) mod yaml;
+
+#[cfg(test)]
+mod tests;

@@ -397,8 +397,8 @@ fn days_from_date(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// The inverse of [`days_from_date`].
-fn date_from_days(days: i64) -> (i64, i64, i64) {
+/// Year, month (1..=12) and day (1..=31) of a number of days since 1970-01-01.
+pub fn date_from_days(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let of_era = z.rem_euclid(146_097);

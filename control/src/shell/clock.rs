@@ -57,7 +57,7 @@ mod tests {
     fn never_back() {
         let start = Instant::now();
         let clock = Clock { last: Cell::new((Millis(1000), start)) };
-        let mut check = |wall: u64, after_ms: u64, want: u64| {
+        let check = |wall: u64, after_ms: u64, want: u64| {
             let got = clock.advance(Millis(wall), start + Duration::from_millis(after_ms));
             assert_eq!(got, Millis(want));
         };

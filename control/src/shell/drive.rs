@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use coracle_api::Status;
+use coracle_api::{Status, status::Details};
 use coracle_control_logic::{
     Millis,
     call::{HttpRequest, Peer},
@@ -113,12 +113,17 @@ pub(crate) fn refusal(status: &Status) -> Response {
     Response { status: status.code, headers, body: ResponseBody::Bytes(bytes.into()) }
 }
 
+/// A refusal that says when to try again.
+pub(crate) fn try_again(code: u16, reason: &str, message: impl Into<String>) -> Response {
+    let details = Details { retry_after_seconds: Some(1), ..Details::default() };
+    let mut status = Status::new(code, reason, message);
+    status.details = Some(details);
+    refusal(&status)
+}
+
 /// 503 with a time to try again.
 pub(crate) fn unavailable(message: impl Into<String>) -> Response {
-    let mut status = Status::new(503, "ServiceUnavailable", message);
-    status.details =
-        Some(coracle_api::status::Details { retry_after_seconds: Some(1), ..Default::default() });
-    refusal(&status)
+    try_again(503, "ServiceUnavailable", message)
 }
 
 impl Drive {
@@ -283,26 +288,21 @@ impl Drive {
     /// Hands a request to the control plane and waits for the answer.
     pub(crate) async fn ask(self: &Rc<Self>, request: HttpRequest) -> (Response, Asked) {
         let (sender, receiver) = channel::bounded(1);
-        let mut state = self.state.borrow_mut();
-        state.requests += 1;
-        let id = RequestId(state.requests);
-        let mut asked = Asked { drive: self.clone(), id, epoch: state.epoch, open: true };
-        if state.answers.len() >= REQUESTS_MAX {
-            asked.open = false;
-            drop(state);
-            let mut status = Status::new(
-                429,
-                "TooManyRequests",
-                format!("{REQUESTS_MAX} requests are being answered; try again"),
-            );
-            status.details = Some(coracle_api::status::Details {
-                retry_after_seconds: Some(1),
-                ..Default::default()
-            });
-            return (refusal(&status), asked);
+        let (id, epoch, is_full) = {
+            let mut state = self.state.borrow_mut();
+            state.requests += 1;
+            let id = RequestId(state.requests);
+            let is_full = state.answers.len() >= REQUESTS_MAX;
+            if !is_full {
+                state.answers.insert(id, sender);
+            }
+            (id, state.epoch, is_full)
+        };
+        let mut asked = Asked { drive: self.clone(), id, epoch, open: !is_full };
+        if is_full {
+            let message = format!("{REQUESTS_MAX} requests are being answered; try again");
+            return (try_again(429, "TooManyRequests", message), asked);
         }
-        state.answers.insert(id, sender);
-        drop(state);
         self.step(Event::Request(id, request));
         let response = receiver.recv().await;
         let response = response

@@ -16,7 +16,7 @@ use hyper::{
 
 use super::{
     body::Body,
-    drive::{Asked, Drive, refusal},
+    drive::{Asked, Drive, refusal, try_again},
     rt::within,
     tunnel, yaml,
 };
@@ -77,13 +77,6 @@ fn log_name(request: &Request<Incoming>, peer: Option<&Peer>) -> String {
     // Queries may be long, tokens are never in them.
     let who = peer.map_or("-", |peer| peer.common_name.as_str());
     format!("{who} {} {}", request.method(), request.uri())
-}
-
-fn too_many(what: &str) -> Answer {
-    let mut status = Status::new(429, "TooManyRequests", what.to_owned());
-    status.details =
-        Some(coracle_api::status::Details { retry_after_seconds: Some(1), ..Default::default() });
-    refusal(&status)
 }
 
 fn too_large() -> Answer {
@@ -173,7 +166,8 @@ async fn read_body(mut incoming: Incoming, held: &mut Held<'_>) -> Result<Vec<u8
         if seen > BODY_BYTES_MAX {
             refused = Some(too_large());
         } else if !held.add(data.len()) {
-            refused = Some(too_many("too many large requests at one time; try again"));
+            let message = "too many large requests at one time; try again";
+            refused = Some(try_again(429, "TooManyRequests", message));
         } else {
             all.extend_from_slice(&data);
             continue;

@@ -94,18 +94,18 @@ pub(crate) fn accept(
     drive: &Rc<Drive>,
     peer: Option<Peer>,
     request: &mut Request<Incoming>,
-) -> Result<Response<Body>, Status> {
+) -> Result<Response<Body>, Box<Status>> {
     let Some(peer) = peer else {
-        return Err(Status::new(401, "Unauthorized", "Unauthorized"));
+        return Err(Status::new(401, "Unauthorized", "Unauthorized").into());
     };
     let Some(node) = node_name(&peer).map(str::to_owned) else {
         let message = format!("user \"{}\" is no node: tunnels are for nodes", peer.common_name);
-        return Err(Status::new(403, "Forbidden", message));
+        return Err(Status::new(403, "Forbidden", message).into());
     };
     let asked = request.headers().get("upgrade").and_then(|value| value.to_str().ok());
     if !asked.is_some_and(|value| value.eq_ignore_ascii_case(PROTOCOL)) {
         let message = format!("a tunnel is asked for over HTTP/1.1 with `Upgrade: {PROTOCOL}`");
-        return Err(Status::bad_request(message));
+        return Err(Status::bad_request(message).into());
     }
     let upgrade = hyper::upgrade::on(request);
     let serving = drive.clone();
@@ -115,7 +115,7 @@ pub(crate) fn accept(
         .header("connection", "Upgrade")
         .header("upgrade", PROTOCOL)
         .body(Body::empty())
-        .map_err(|e| Status::new(500, "InternalError", e.to_string()))
+        .map_err(|e| Status::new(500, "InternalError", e.to_string()).into())
 }
 
 async fn run(drive: &Rc<Drive>, upgrade: OnUpgrade, node: String, peer: Peer) {
