@@ -232,7 +232,7 @@ impl ControlPlane {
         let sequencer = Sequencer::new(keys.clone(), start, rng.next_u64());
         let driven = drive::controllers(&config);
         let mut plane = Self {
-            bootstrap: Bootstrap::new(&config),
+            bootstrap: Bootstrap::default(),
             config,
             keys,
             cache: Cache::default(),
@@ -325,9 +325,9 @@ impl ControlPlane {
 
     /// Goes on until nothing moves without the world outside.
     fn settle(&mut self, now: Millis) {
-        self.begin_bootstrap(now);
         for _ in 0..crate::limits::CONTROLLER_ROUNDS_MAX {
             self.flush(now);
+            self.go_on_with_bootstrap(now);
             if !self.drive(now) {
                 break;
             }

@@ -1,6 +1,6 @@
 //! What every cluster has: made at the first start, seen to at each start.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
 
 use coracle_api::{Object, Resource, Status};
 use serde_json::{Value, json};
@@ -11,30 +11,39 @@ use super::{
 };
 use crate::{
     Millis,
+    admission::priority::system_classes,
     authz::MASTERS,
     bootstrap_policy::{self, Ensure},
     call::{Authenticated, Call, Options, ResourceTarget, User, Verb},
-    kinds::access::text,
+    kinds::access::{set, text},
     registry::Payload,
 };
 
-/// What is to be there, and how far that is.
+/// What is to be there, and how far that is. One stage begins when all of the one before has ended: a namespace must
+/// be there before what lies in it.
 #[derive(Debug)]
 pub(super) struct Bootstrap {
-    wanted: Vec<(Resource, Value)>,
-    begun: bool,
+    stages: VecDeque<Stage>,
     left: usize,
     /// What did not work: `/readyz` says it.
     failed: Option<String>,
 }
 
-impl Bootstrap {
-    pub(super) fn new(config: &Config) -> Self {
-        Self { wanted: wanted(config), begun: false, left: 0, failed: None }
-    }
+#[derive(Copy, Clone, Debug)]
+enum Stage {
+    ClusterScoped,
+    Namespaced,
+}
 
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self { stages: [Stage::ClusterScoped, Stage::Namespaced].into(), left: 0, failed: None }
+    }
+}
+
+impl Bootstrap {
     pub(super) fn is_done(&self) -> bool {
-        self.begun && self.left == 0 && self.failed.is_none()
+        self.stages.is_empty() && self.left == 0 && self.failed.is_none()
     }
 
     pub(super) fn failure(&self) -> Option<&str> {
@@ -52,25 +61,32 @@ impl Bootstrap {
 
 impl ControlPlane {
     /// Asks for what is not there yet, through the front door as everyone.
-    pub(super) fn begin_bootstrap(&mut self, now: Millis) {
-        if core::mem::replace(&mut self.bootstrap.begun, true) {
-            return;
+    pub(super) fn go_on_with_bootstrap(&mut self, now: Millis) {
+        while self.bootstrap.left == 0 {
+            let Some(stage) = self.bootstrap.stages.pop_front() else { return };
+            self.begin_stage(now, stage);
         }
-        let wanted = core::mem::take(&mut self.bootstrap.wanted);
+    }
+
+    fn begin_stage(&mut self, now: Millis, stage: Stage) {
+        let mut all: Vec<Ensure> = match stage {
+            Stage::ClusterScoped => {
+                let policy = bootstrap_policy::ensure(&self.cache);
+                let ours = cluster_scoped().filter_map(|one| self.missing(one));
+                ours.chain(policy).collect()
+            }
+            Stage::Namespaced => {
+                [service(&self.config)].into_iter().filter_map(|one| self.missing(one)).collect()
+            }
+        };
+        if matches!(stage, Stage::Namespaced) {
+            all.extend(self.endpoints());
+        }
         let user = Arc::new(User {
             name: "system:apiserver".into(),
             groups: [MASTERS.into(), crate::authn::AUTHENTICATED.into()].into(),
             ..User::default()
         });
-        let ours = wanted
-            .into_iter()
-            .filter(|(resource, value)| {
-                let namespace = text(value, &["metadata", "namespace"]);
-                let name = text(value, &["metadata", "name"]);
-                self.cache.get(*resource, namespace, name).is_none()
-            })
-            .map(|(resource, value)| Ensure::Create(resource, value));
-        let all: Vec<Ensure> = ours.chain(bootstrap_policy::ensure(&self.cache)).collect();
         self.bootstrap.left = all.len();
         for one in all {
             let (verb, resource, value) = match one {
@@ -92,50 +108,76 @@ impl ControlPlane {
             }
         }
     }
+
+    fn missing(&self, (resource, value): (Resource, Value)) -> Option<Ensure> {
+        let namespace = text(&value, &["metadata", "namespace"]);
+        let name = text(&value, &["metadata", "name"]);
+        let missing = self.cache.get(resource, namespace, name).is_none();
+        missing.then_some(Ensure::Create(resource, value))
+    }
+
+    /// The EndpointSlice of the `kubernetes` Service has the addresses of this start.
+    fn endpoints(&self) -> Option<Ensure> {
+        let resource = Resource::ENDPOINT_SLICES;
+        let wanted = endpoint_slice(&self.config);
+        let Some(stored) = self.cache.get(resource, "default", "kubernetes") else {
+            return Some(Ensure::Create(resource, wanted));
+        };
+        let mut value = stored.value();
+        let same = ["endpoints", "ports"].iter().all(|key| value.get(*key) == wanted.get(*key));
+        if same {
+            return None;
+        }
+        for key in ["endpoints", "ports"] {
+            set(&mut value, key, wanted.get(key).cloned().unwrap_or_default());
+        }
+        Some(Ensure::Update(resource, value))
+    }
 }
 
-fn wanted(config: &Config) -> Vec<(Resource, Value)> {
-    let mut wanted = Vec::new();
-    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        wanted.push((Resource::NAMESPACES, json!({ "metadata": { "name": name } })));
-    }
-    for (name, value, description) in [
-        (
-            "system-cluster-critical",
-            2_000_000_000,
-            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-        ),
-        (
-            "system-node-critical",
-            2_000_001_000,
-            "Used for system critical pods that must not be moved from their current node.",
-        ),
-    ] {
-        let class = json!({
-            "metadata": { "name": name },
-            "value": value,
-            "description": description,
-        });
-        wanted.push((Resource::PRIORITY_CLASSES, class));
-    }
-    wanted.push((
-        Resource::SERVICES,
-        json!({
-            "metadata": {
-                "name": "kubernetes",
-                "namespace": "default",
-                "labels": { "component": "apiserver", "provider": "kubernetes" },
-            },
-            "spec": {
-                "type": "ClusterIP",
-                "clusterIP": config.kubernetes_service_ip,
-                "clusterIPs": [config.kubernetes_service_ip],
-                "ipFamilyPolicy": "SingleStack",
-                "ipFamilies": ["IPv4"],
-                "sessionAffinity": "None",
-                "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": config.port }],
-            },
-        }),
-    ));
-    wanted
+/// Namespaces and priority classes.
+fn cluster_scoped() -> impl Iterator<Item = (Resource, Value)> {
+    let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"]
+        .into_iter()
+        .map(|name| (Resource::NAMESPACES, json!({ "metadata": { "name": name } })));
+    namespaces.chain(system_classes().map(|class| (Resource::PRIORITY_CLASSES, class)))
+}
+
+/// The Service under which pods find the API.
+fn service(config: &Config) -> (Resource, Value) {
+    let ip = &config.kubernetes_service_ip;
+    let service = json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": ip,
+            "clusterIPs": [ip],
+            "ipFamilyPolicy": "SingleStack",
+            "ipFamilies": ["IPv4"],
+            "sessionAffinity": "None",
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": config.port }],
+        },
+    });
+    (Resource::SERVICES, service)
+}
+
+/// Where that Service leads.
+fn endpoint_slice(config: &Config) -> Value {
+    let v4 = config.advertise_ips.iter().filter(|ip| !ip.contains(':'));
+    json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "kubernetes.io/service-name": "kubernetes" },
+        },
+        "addressType": "IPv4",
+        "endpoints": v4
+            .map(|ip| json!({ "addresses": [ip], "conditions": { "ready": true } }))
+            .collect::<Vec<Value>>(),
+        "ports": [{ "name": "https", "port": config.port, "protocol": "TCP" }],
+    })
 }
