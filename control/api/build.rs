@@ -1,6 +1,10 @@
 //! Makes the static tables of `schema`: strings interned, everything by 16-bit index, only what Coracle serves.
 //!
 //! A wrong schema file stops the build: hence the panics, each with what is wrong.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a schema file without what is asked of it must stop the build"
+)]
 #![expect(clippy::unwrap_used, reason = "a build that cannot write its output must stop")]
 
 use std::{

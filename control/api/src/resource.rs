@@ -31,7 +31,7 @@ macro_rules! resources {
             $(ResourceDef { group: $group, version: $version, plural: $plural, kind: $kind, namespaced: $namespaced, volatile: $volatile },)*
         ];
         // The constants index the table: each sits at its own number.
-        const _: () = { let mut next = 0; $(assert!(next == $index); next += 1;)* assert!(next as usize == TABLE.len()); };
+        const _: () = { let mut next = 0_usize; $(assert!(next == $index); next += 1;)* assert!(next == TABLE.len()); };
     };
 }
 

@@ -230,7 +230,15 @@ fn read_field(
             }
             map.insert(key, value.unwrap_or_else(|| empty(item.get())));
         }
-        shape => {
+        shape @ (Shape::String
+        | Shape::Bytes
+        | Shape::Int32
+        | Shape::Int64
+        | Shape::Double
+        | Shape::Bool
+        | Shape::Any
+        | Shape::Object
+        | Shape::Ref(_)) => {
             out.insert(name.into(), value_of(shape, wire, depth).map_err(named)?);
         }
     }
