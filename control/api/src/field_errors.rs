@@ -1,6 +1,7 @@
 //! What is wrong with an object's fields, in Kubernetes' words: the causes of a 422.
 
 use alloc::{
+    collections::BTreeSet,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -8,7 +9,10 @@ use alloc::{
 
 use serde_json::Value;
 
-use crate::status::{Cause, Status};
+use crate::{
+    limits,
+    status::{Cause, Status},
+};
 
 /// What kind of wrong.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -68,10 +72,11 @@ pub struct FieldError {
     pub body: String,
 }
 
-/// Collects what is wrong, in order.
+/// Collects what is wrong, in order: the first [`limits::FIELD_ERRORS_MAX`], and how many more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldErrors {
     errors: Vec<FieldError>,
+    more: usize,
 }
 
 impl FieldErrors {
@@ -92,7 +97,10 @@ impl FieldErrors {
 
     /// Takes over what another found.
     pub fn extend(&mut self, other: Self) {
-        self.errors.extend(other.errors);
+        self.more += other.more;
+        for error in other.errors {
+            self.push(error);
+        }
     }
 
     /// The value is malformed. Text is shown quoted, numbers bare, other things as JSON.
@@ -151,7 +159,15 @@ impl FieldErrors {
                 body.push_str(part);
             }
         }
-        self.errors.push(FieldError { kind, field: field.into(), body });
+        self.push(FieldError { kind, field: field.into(), body });
+    }
+
+    fn push(&mut self, error: FieldError) {
+        if self.errors.len() < limits::FIELD_ERRORS_MAX {
+            self.errors.push(error);
+        } else {
+            self.more += 1;
+        }
     }
 
     /// One cause for each, as `Status` has them.
@@ -176,12 +192,16 @@ impl FieldErrors {
 impl core::fmt::Display for FieldErrors {
     /// One as it is; several in brackets, each said once.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut seen = BTreeSet::new();
         let mut lines: Vec<String> = Vec::new();
         for error in &self.errors {
             let line = format!("{}: {}", error.field, error.body);
-            if !lines.contains(&line) {
+            if seen.insert(line.clone()) {
                 lines.push(line);
             }
+        }
+        if self.more > 0 {
+            lines.push(format!("and {} more", self.more));
         }
         match lines.as_slice() {
             [line] => f.write_str(line),
@@ -280,5 +300,15 @@ mod tests {
              \"Recreate\", \"RollingUpdate\"]"
         );
         assert_eq!(many.details.unwrap().causes.len(), 4);
+    }
+
+    #[test]
+    fn many_are_named_and_the_rest_counted() {
+        let mut errors = FieldErrors::new();
+        for index in 0..300 {
+            errors.required(&alloc::format!("a[{index}]"), "");
+        }
+        assert_eq!(errors.causes().len(), 256);
+        assert!(alloc::format!("{errors}").ends_with("a[255]: Required value, and 44 more]"));
     }
 }

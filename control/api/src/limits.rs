@@ -10,3 +10,5 @@ pub const WARNINGS_MAX: usize = 64;
 pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 /// Managers of one object that made updates; beyond, the oldest are put together as `ancient-changes`.
 pub const UPDATE_MANAGERS_MAX: usize = 10;
+/// Wrong fields named in one answer; more are only counted.
+pub const FIELD_ERRORS_MAX: usize = 256;
