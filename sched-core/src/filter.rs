@@ -74,15 +74,16 @@ impl Refusal {
 
 /// The first constraint by which this node refuses; `None`: it can take the pod.
 pub(crate) fn refuses(node: &NodeRecord, ask: &Ask) -> Option<Reason> {
-    if node.unschedulable && !ask.tolerates_unschedulable {
+    let offer = node.offer();
+    if offer.unschedulable && !ask.tolerates_unschedulable {
         return Some(Reason::Unschedulable);
     }
-    if let Some(bit) = node.taints.first_missing_from(&ask.tolerates) {
+    if let Some(bit) = offer.taints.first_missing_from(&ask.tolerates) {
         return Some(Reason::Taint(bit));
     }
-    if !ask.terms.are_met_by(&node.meets) {
+    if !ask.terms.are_met_by(&offer.meets) {
         return Some(Reason::Requirements);
     }
-    let free = node.allocatable.saturating_sub(&node.used);
+    let free = offer.allocatable.saturating_sub(node.used());
     ask.requests.first_beyond(&free).map(Reason::Insufficient)
 }

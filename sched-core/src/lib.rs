@@ -22,5 +22,6 @@ pub use bits::Bits;
 pub use filter::{Reason, Refusal};
 pub use limits::*;
 pub use table::{
-    Ask, Error, NodeIndex, NodeRecord, Placement, PodHandle, PodRecord, Requirements, Taints, Terms,
+    Ask, Error, NodeIndex, NodeOffer, NodeRecord, Placement, PodHandle, PodRecord, Requirements,
+    Taints, Terms,
 };

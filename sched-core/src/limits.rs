@@ -8,7 +8,7 @@ pub const TAINTS_MAX: usize = 128;
 pub const REQUIREMENTS_MAX: usize = 256;
 /// Alternatives (OR) in a pod's required node affinity.
 pub const TERMS_MAX: usize = 8;
-/// Bytes of one node's record: 200 and the three sets.
-pub const NODE_RECORD_BYTES_MAX: usize = 200 + TAINTS_MAX / 8 * 2 + REQUIREMENTS_MAX / 8;
+/// Bytes of one node's record: two sets of amounts, two flags, and the three sets of bits.
+pub const NODE_RECORD_BYTES_MAX: usize = 208 + TAINTS_MAX / 8 * 2 + REQUIREMENTS_MAX / 8;
 
 const _: () = assert!(TAINTS_MAX.is_multiple_of(64) && REQUIREMENTS_MAX.is_multiple_of(64));

@@ -15,17 +15,18 @@ const SOFT_TAINT_COST: i64 = 10_000;
 
 /// Larger is better. Range: -SOFT_TAINT_COST * taints ..= 2000.
 pub(crate) fn score(node: &NodeRecord, ask: &Ask) -> i64 {
+    let offer = node.offer();
     let cpu = share(
-        node.used.cpu_milli,
+        node.used().cpu_milli,
         or(ask.requests.cpu_milli, CPU_MILLI_ASSUMED),
-        node.allocatable.cpu_milli,
+        offer.allocatable.cpu_milli,
     );
     let memory = share(
-        node.used.memory_bytes,
+        node.used().memory_bytes,
         or(ask.requests.memory_bytes, MEMORY_BYTES_ASSUMED),
-        node.allocatable.memory_bytes,
+        offer.allocatable.memory_bytes,
     );
-    let soft = i64::from(node.soft_taints.count_missing_from(&ask.tolerates_soft));
+    let soft = i64::from(offer.soft_taints.count_missing_from(&ask.tolerates_soft));
     cpu + memory - (cpu - memory).abs() / 2 - soft * SOFT_TAINT_COST
 }
 

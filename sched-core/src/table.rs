@@ -24,17 +24,13 @@ pub struct PodHandle {
     life: u32,
 }
 
-/// One node.
-#[derive(Clone, Debug, Default)]
-pub struct NodeRecord {
-    /// In use; an unused record is free for the next node.
-    live: bool,
+/// What a node offers to pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeOffer {
     /// `spec.unschedulable`.
     pub unschedulable: bool,
     /// What pods may use.
     pub allocatable: Amounts,
-    /// What pods on it use. Invariant: the sum over the pod table.
-    pub(crate) used: Amounts,
     /// NoSchedule and NoExecute taints.
     pub taints: Taints,
     /// PreferNoSchedule taints.
@@ -43,9 +39,24 @@ pub struct NodeRecord {
     pub meets: Requirements,
 }
 
+/// One node.
+#[derive(Clone, Debug, Default)]
+pub struct NodeRecord {
+    /// In use; an unused record is free for the next node.
+    live: bool,
+    offer: NodeOffer,
+    /// Invariant: the sum over the pods of the pod table that are on it.
+    used: Amounts,
+}
+
 const _: () = assert!(size_of::<NodeRecord>() <= NODE_RECORD_BYTES_MAX);
 
 impl NodeRecord {
+    /// What it offers.
+    pub fn offer(&self) -> &NodeOffer {
+        &self.offer
+    }
+
     /// What pods on it use.
     pub fn used(&self) -> &Amounts {
         &self.used
@@ -126,17 +137,16 @@ impl<N: AsRef<[NodeRecord]> + AsMut<[NodeRecord]>, P: AsRef<[PodRecord]> + AsMut
     }
 
     /// Adds a node without pods.
-    pub fn add_node(&mut self, record: NodeRecord) -> Result<NodeIndex, Error> {
+    pub fn add_node(&mut self, offer: NodeOffer) -> Result<NodeIndex, Error> {
         let free = (0_u32..).zip(self.nodes.as_mut()).find(|(_, slot)| !slot.live);
         let (index, slot) = free.ok_or(Error::Full)?;
-        *slot = NodeRecord { live: true, used: Amounts::ZERO, ..record };
+        *slot = NodeRecord { live: true, offer, used: Amounts::ZERO };
         Ok(NodeIndex(index))
     }
 
     /// Replaces what a node offers; its pods stay (P2), even if they no longer fit.
-    pub fn update_node(&mut self, at: NodeIndex, record: NodeRecord) -> Result<(), Error> {
-        let slot = self.node_mut(at)?;
-        *slot = NodeRecord { live: true, used: slot.used, ..record };
+    pub fn update_node(&mut self, at: NodeIndex, offer: NodeOffer) -> Result<(), Error> {
+        self.node_mut(at)?.offer = offer;
         Ok(())
     }
 
@@ -167,7 +177,7 @@ impl<N: AsRef<[NodeRecord]> + AsMut<[NodeRecord]>, P: AsRef<[PodRecord]> + AsMut
     /// Lets `change` set or clear requirements of each node (a new requirement was interned).
     pub fn update_requirements(&mut self, mut change: impl FnMut(NodeIndex, &mut Requirements)) {
         for (index, node) in (0_u32..).zip(self.nodes.as_mut()).filter(|(_, node)| node.live) {
-            change(NodeIndex(index), &mut node.meets);
+            change(NodeIndex(index), &mut node.offer.meets);
         }
     }
 

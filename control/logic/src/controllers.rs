@@ -20,10 +20,10 @@ mod queue;
 mod recorder;
 mod replicaset;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod work;
 
-pub(crate) use ask::{About, Note, Tone, about};
+pub(crate) use ask::{About, Ask, Note, Tone, about};
 pub(crate) use recorder::{Recorder, Same};
 
 /// A call that a controller asks for. The plane sends it through authorize, admit and registry as `user`.

@@ -19,6 +19,7 @@ pub mod kinds;
 pub mod limits;
 pub mod plane;
 pub(crate) mod registry;
+pub mod scheduler;
 #[cfg(test)]
 mod scripted;
 

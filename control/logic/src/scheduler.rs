@@ -11,13 +11,7 @@ mod mirror;
 mod refusal;
 mod requirement;
 
-use alloc::{
-    collections::BTreeMap,
-    format,
-    string::{String, ToString},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use coracle_api::{Object, Resource, Status, time, views::PodView};
 use sched_core::PodHandle;
@@ -27,7 +21,9 @@ use crate::{
     Millis, Rng,
     cache::{Cache, Change},
     call::PatchType,
-    controllers::{CallAction, Controller, ControllerCall, Note, Recorder, Same, Tone, about},
+    controllers::{
+        About, Ask, CallAction, Controller, ControllerCall, Note, Recorder, Same, Tone, about,
+    },
     scheduler::{
         backlog::Backlog,
         limits::{BINDINGS_UNDER_WAY_MAX, DECISIONS_PER_STEP_MAX},
@@ -97,7 +93,16 @@ impl Controller for Scheduler {
         }
         while let Some((same, ask)) = self.recorder.next() {
             let id = self.number(Call::Event(same));
-            out.push(ask.into_call(id, USER));
+            let Ask { action, resource, namespace, name, subresource, .. } = ask;
+            out.push(ControllerCall {
+                id,
+                user: USER,
+                action,
+                resource,
+                namespace,
+                name,
+                subresource,
+            });
         }
     }
 
@@ -178,11 +183,21 @@ impl Scheduler {
         }
     }
 
-    fn refuse(&mut self, now: Millis, object: &Object, pod: &PodView, message: String, out: &mut Vec<ControllerCall>) {
+    fn refuse(
+        &mut self,
+        now: Millis,
+        object: &Object,
+        pod: &PodView,
+        message: String,
+        out: &mut Vec<ControllerCall>,
+    ) {
         self.backlog.park(now, &pod.metadata.uid);
-        let told = pod.status.conditions.iter().find(|condition| condition.r#type == "PodScheduled");
+        let told =
+            pod.status.conditions.iter().find(|condition| condition.r#type == "PodScheduled");
         if told.is_none_or(|told| told.status != "False" || told.message != message) {
-            let since = told.filter(|told| told.status == "False").and_then(|told| told.last_transition_time.clone());
+            let since = told
+                .filter(|told| told.status == "False")
+                .and_then(|told| told.last_transition_time.clone());
             let condition = json!({
                 "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
                 "lastTransitionTime": since.unwrap_or_else(|| time::rfc3339(now.0)),
@@ -198,29 +213,47 @@ impl Scheduler {
                 subresource: "status",
             });
         }
-        self.recorder.tell(now, Note { about: about(object), tone: Tone::Warning, reason: "FailedScheduling", message });
+        self.recorder.tell(
+            now,
+            Note { about: about(object), tone: Tone::Warning, reason: "FailedScheduling", message },
+        );
     }
 
-    fn bound(&mut self, now: Millis, call: &ControllerCall, uid: &str, handle: PodHandle, node: &str, result: Result<(), &Status>) {
+    fn bound(
+        &mut self,
+        now: Millis,
+        call: &ControllerCall,
+        uid: &str,
+        handle: PodHandle,
+        node: &str,
+        result: Result<(), &Status>,
+    ) {
         match result {
             Ok(()) => {
                 self.mirror.confirm(uid, handle);
                 self.backlog.remove(uid);
-                let message = format!("Successfully assigned {}/{} to {node}", call.namespace, call.name);
-                let about = crate::controllers::About::pod(&call.namespace, &call.name, uid);
-                self.recorder.tell(now, Note { about, tone: Tone::Normal, reason: "Scheduled", message });
+                let message =
+                    format!("Successfully assigned {}/{} to {node}", call.namespace, call.name);
+                let about = About::pod(&call.namespace, &call.name, uid);
+                self.recorder
+                    .tell(now, Note { about, tone: Tone::Normal, reason: "Scheduled", message });
             }
             Err(status) => {
                 self.mirror.forget(uid, handle);
                 self.backlog.room_changed();
                 // Gone, or bound by somebody else: the watch tells, or has told.
-                if status.reason == "NotFound" || status.reason == "Conflict" && status.message.contains("already assigned") {
+                if status.reason == "NotFound"
+                    || status.reason == "Conflict" && status.message.contains("already assigned")
+                {
                     self.backlog.remove(uid);
                 } else {
                     self.backlog.park(now, uid);
-                    let about = crate::controllers::About::pod(&call.namespace, &call.name, uid);
-                    let message = format!("binding rejected: {}", status.message.to_string());
-                    self.recorder.tell(now, Note { about, tone: Tone::Warning, reason: "FailedScheduling", message });
+                    let about = About::pod(&call.namespace, &call.name, uid);
+                    let message = format!("binding rejected: {}", status.message);
+                    self.recorder.tell(
+                        now,
+                        Note { about, tone: Tone::Warning, reason: "FailedScheduling", message },
+                    );
                 }
             }
         }

@@ -12,10 +12,10 @@ fn table() -> Table {
     Placement::new(vec![NodeRecord::default(); 8], vec![PodRecord::default(); 64])
 }
 
-fn node(cpu_milli: u64, memory_mib: u64) -> NodeRecord {
+fn node(cpu_milli: u64, memory_mib: u64) -> NodeOffer {
     let allocatable =
         Amounts { cpu_milli, memory_bytes: memory_mib << 20, pods: 110, ..Amounts::ZERO };
-    NodeRecord { allocatable, ..NodeRecord::default() }
+    NodeOffer { allocatable, ..NodeOffer::default() }
 }
 
 fn ask(cpu_milli: u64, memory_mib: u64) -> Ask {
@@ -71,7 +71,7 @@ fn taints_requirements_and_cordons_refuse_with_their_reason() {
     let mut tainted = node(1000, 1024);
     assert!(tainted.taints.insert(5));
     let tainted = table.add_node(tainted).unwrap();
-    let cordoned = table.add_node(NodeRecord { unschedulable: true, ..node(1000, 1024) }).unwrap();
+    let cordoned = table.add_node(NodeOffer { unschedulable: true, ..node(1000, 1024) }).unwrap();
     let mut arm = node(1000, 1024);
     assert!(arm.meets.insert(200));
     let arm = table.add_node(arm).unwrap();

@@ -37,7 +37,8 @@ impl Driven {
 
 /// All controllers, in the order in which they are stepped.
 pub(super) fn controllers(_config: &Config) -> Vec<Driven> {
-    controllers::all().into_iter().map(Driven::new).collect()
+    let scheduler: Box<dyn Controller> = Box::new(crate::scheduler::Scheduler::default());
+    controllers::all().into_iter().chain([scheduler]).map(Driven::new).collect()
 }
 
 impl ControlPlane {

@@ -78,24 +78,38 @@ pub(crate) fn unsupported(pod: &PodView, names: &mut Names) -> Option<String> {
     let spec = &pod.spec;
     let affinity = spec.affinity.as_ref();
     let required = |part: Option<&coracle_api::views::PodAffinity>| {
-        part.is_some_and(|part| !part.required_during_scheduling_ignored_during_execution.is_empty())
+        part.is_some_and(|part| {
+            !part.required_during_scheduling_ignored_during_execution.is_empty()
+        })
     };
     let hard_spread = |when: &str| when.is_empty() || when == "DoNotSchedule";
     let field = if required(affinity.and_then(|affinity| affinity.pod_affinity.as_ref())) {
         "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution"
     } else if required(affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref())) {
         "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"
-    } else if spec.topology_spread_constraints.iter().any(|one| hard_spread(&one.when_unsatisfiable)) {
+    } else if spec
+        .topology_spread_constraints
+        .iter()
+        .any(|one| hard_spread(&one.when_unsatisfiable))
+    {
         "spec.topologySpreadConstraints with whenUnsatisfiable DoNotSchedule"
-    } else if spec.containers.iter().flat_map(|container| &container.ports).any(|port| port.host_port != 0 && !spec.host_network) {
+    } else if spec
+        .containers
+        .iter()
+        .flat_map(|container| &container.ports)
+        .any(|port| port.host_port != 0 && !spec.host_network)
+    {
         "spec.containers[].ports[].hostPort"
     } else if !spec.resource_claims.is_empty() {
         "spec.resourceClaims"
     } else {
-        let mut asked = spec.containers.iter().flat_map(|container| container.resources.requests.keys());
+        let mut asked =
+            spec.containers.iter().flat_map(|container| container.resources.requests.keys());
         let core = |name: &str| matches!(name, "cpu" | "memory" | "ephemeral-storage" | "pods");
         let beyond = asked.find(|name| !core(name) && names.number(name, true).is_none())?;
-        return Some(format!("Unsupported: more than {EXTENDED_RESOURCES} extended resources are named in this cluster; `{beyond}` is beyond them"));
+        return Some(format!(
+            "Unsupported: more than {EXTENDED_RESOURCES} extended resources are named in this cluster; `{beyond}` is beyond them"
+        ));
     };
     Some(format!("Unsupported: {field} is not implemented by this scheduler yet"))
 }

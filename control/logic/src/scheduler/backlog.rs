@@ -48,13 +48,21 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// A pod wants a node. One that is known stays where it is, but for a new priority.
-    pub(crate) fn add(&mut self, now: Millis, uid: &str, namespace: &str, name: &str, priority: i32) {
+    pub(crate) fn add(
+        &mut self,
+        now: Millis,
+        uid: &str,
+        namespace: &str,
+        name: &str,
+        priority: i32,
+    ) {
         if self.pods.get(uid).is_some_and(|pod| pod.priority == priority) {
             return;
         }
         self.remove(uid);
         let (namespace, name) = (namespace.into(), name.into());
-        let pod = Waiting { namespace, name, priority, since: now, attempts: 0, state: State::Ready };
+        let pod =
+            Waiting { namespace, name, priority, since: now, attempts: 0, state: State::Ready };
         self.ready.insert(key(uid, &pod));
         self.pods.insert(uid.into(), pod);
     }
@@ -77,7 +85,9 @@ impl Backlog {
             .pods
             .iter()
             .filter(|(_, pod)| match pod.state {
-                State::Parked { until, at_last, stirred } => at_last <= now || stirred && until <= now,
+                State::Parked { until, at_last, stirred } => {
+                    at_last <= now || stirred && until <= now
+                }
                 State::Ready | State::Binding => false,
             })
             .map(|(uid, _)| uid.clone())
@@ -99,7 +109,11 @@ impl Backlog {
         let delay_ms = (BACK_OFF_MS_MIN << pod.attempts.min(8)).min(BACK_OFF_MS_MAX);
         pod.attempts = pod.attempts.saturating_add(1);
         let after = |ms: u64| Millis(now.0.saturating_add(ms));
-        let state = State::Parked { until: after(delay_ms), at_last: after(LOOK_AGAIN_MS), stirred: pod.state == State::Binding };
+        let state = State::Parked {
+            until: after(delay_ms),
+            at_last: after(LOOK_AGAIN_MS),
+            stirred: pod.state == State::Binding,
+        };
         self.set(uid, state);
     }
 

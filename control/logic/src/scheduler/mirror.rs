@@ -8,7 +8,8 @@ use alloc::{
 
 use coracle_api::views::{NodeView, PodView, Taint};
 use sched_core::{
-    Amounts, Ask, Error, NodeIndex, NodeRecord, Placement, PodHandle, PodRecord, Requirements, TAINTS_MAX, Taints, Terms,
+    Amounts, Ask, Error, NodeIndex, NodeOffer, NodeRecord, Placement, PodHandle, PodRecord,
+    Requirements, TAINTS_MAX, Taints, Terms,
 };
 
 use super::{
@@ -79,30 +80,34 @@ impl Mirror {
         let labels = view.metadata.labels;
         let taints = view.spec.taints;
         self.forget_unused_taints();
-        let mut record = NodeRecord {
+        let mut offer = NodeOffer {
             unschedulable: view.spec.unschedulable,
             allocatable: amounts(&view.status.allocatable, &mut self.resources),
             meets: self.requirements.met_by(&name, &labels),
-            ..NodeRecord::default()
+            ..NodeOffer::default()
         };
         for taint in &taints {
             let bit = self.taint_bit(taint);
-            let set = if taint.effect == "PreferNoSchedule" { &mut record.soft_taints } else { &mut record.taints };
+            let set = if taint.effect == "PreferNoSchedule" {
+                &mut offer.soft_taints
+            } else {
+                &mut offer.taints
+            };
             // Below TAINTS_MAX by `taint_bit`, so it fits.
             let fits = set.insert(bit);
             debug_assert!(fits);
         }
         match self.nodes.get_mut(&name) {
             Some(node) => {
-                let before = self.placement.node(node.index).map(offer);
-                let changed = before != Some(offer(&record)) || node.labels != labels;
+                let before = self.placement.node(node.index).map(NodeRecord::offer);
+                let changed = before != Some(&offer) || node.labels != labels;
                 node.labels = labels;
-                let known = self.placement.update_node(node.index, record);
+                let known = self.placement.update_node(node.index, offer);
                 debug_assert_eq!(known, Ok(()), "a node of the table is live");
                 changed
             }
             None => {
-                let index = self.add_node(record);
+                let index = self.add_node(offer);
                 self.names.insert(index, name.clone());
                 self.nodes.insert(name.clone(), Node { index, labels });
                 self.settle_pods_of(&name);
@@ -111,9 +116,9 @@ impl Mirror {
         }
     }
 
-    fn add_node(&mut self, record: NodeRecord) -> NodeIndex {
+    fn add_node(&mut self, offer: NodeOffer) -> NodeIndex {
         loop {
-            match self.placement.add_node(record.clone()) {
+            match self.placement.add_node(offer.clone()) {
                 Ok(index) => return index,
                 Err(_) => {
                     let nodes = self.placement.storage().0;
@@ -135,7 +140,12 @@ impl Mirror {
 
     /// Pods that came before their node.
     fn settle_pods_of(&mut self, node: &str) {
-        let uids: Vec<String> = self.pods.iter().filter(|(_, pod)| pod.node == node).map(|(uid, _)| uid.clone()).collect();
+        let uids: Vec<String> = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.node == node)
+            .map(|(uid, _)| uid.clone())
+            .collect();
         for uid in uids {
             self.settle(&uid);
         }
@@ -203,13 +213,18 @@ impl Mirror {
         }
         let ask = self.ask(view)?;
         let index = self.placement.place(&ask).map_err(|refused| {
-            refusal::text(&refused, &self.resources, |bit| self.taints.get(bit).and_then(Option::as_ref))
+            refusal::text(&refused, &self.resources, |bit| {
+                self.taints.get(bit).and_then(Option::as_ref)
+            })
         })?;
         let node = self.names.get(&index).cloned().unwrap_or_default();
         let handle = self.enter(|placement| placement.assume(&ask, index));
         // What `place` gave fits, and `enter` made room.
-        let handle = handle.map_err(|error| alloc::format!("internal: {node} was chosen and then refused: {error:?}"))?;
-        let pod = Pod { node: node.clone(), requests: ask.requests, handle: Some(handle), assumed: true };
+        let handle = handle.map_err(|error| {
+            alloc::format!("internal: {node} was chosen and then refused: {error:?}")
+        })?;
+        let pod =
+            Pod { node: node.clone(), requests: ask.requests, handle: Some(handle), assumed: true };
         self.pods.insert(view.metadata.uid.clone(), pod);
         Ok((handle, node))
     }
@@ -239,13 +254,19 @@ impl Mirror {
         let mut ask = Ask { requests: requests(view, &mut self.resources), ..Ask::default() };
         for (bit, taint) in self.taints.iter().enumerate() {
             let Some(taint) = taint else { continue };
-            if bit != TAINT_BEYOND && view.spec.tolerations.iter().any(|one| tolerates(one, taint)) {
+            if bit != TAINT_BEYOND && view.spec.tolerations.iter().any(|one| tolerates(one, taint))
+            {
                 let fits = ask.tolerates.insert(bit) && ask.tolerates_soft.insert(bit);
                 debug_assert!(fits);
             }
         }
-        let cordon = Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
-        ask.tolerates_unschedulable = view.spec.tolerations.iter().any(|one| tolerates(one, &cordon));
+        let cordon = Taint {
+            key: "node.kubernetes.io/unschedulable".into(),
+            effect: "NoSchedule".into(),
+            ..Taint::default()
+        };
+        ask.tolerates_unschedulable =
+            view.spec.tolerations.iter().any(|one| tolerates(one, &cordon));
         ask.terms = self.terms(view)?;
         Ok(ask)
     }
@@ -258,9 +279,13 @@ impl Mirror {
             self.require(&mut selector, &Requirement::label(key, value))?;
         }
         let mut terms = Terms::default();
-        let affinity = view.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-        let required = affinity.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
-        let full = || "Unsupported: spec.affinity.nodeAffinity has more alternatives than this scheduler takes (8)".to_string();
+        let affinity =
+            view.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = affinity
+            .and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
+        let full = || {
+            "Unsupported: spec.affinity.nodeAffinity has more alternatives than this scheduler takes (8)".to_string()
+        };
         match required {
             None if view.spec.node_selector.is_empty() => {}
             None => terms.push(selector).then_some(()).ok_or_else(full)?,
@@ -291,7 +316,8 @@ impl Mirror {
             let (names, nodes) = (&self.names, &self.nodes);
             self.placement.update_requirements(|index, meets| {
                 let name = names.get(&index).map_or("", String::as_str);
-                let met = nodes.get(name).is_some_and(|node| requirement.is_met(name, &node.labels));
+                let met =
+                    nodes.get(name).is_some_and(|node| requirement.is_met(name, &node.labels));
                 meets.remove(bit);
                 let fits = !met || meets.insert(bit);
                 debug_assert!(fits);
@@ -303,12 +329,15 @@ impl Mirror {
     }
 
     fn taint_bit(&mut self, taint: &Taint) -> usize {
-        let same = |one: &Taint| one.key == taint.key && one.value == taint.value && one.effect == taint.effect;
+        let same = |one: &Taint| {
+            one.key == taint.key && one.value == taint.value && one.effect == taint.effect
+        };
         if let Some(bit) = self.taints.iter().position(|one| one.as_ref().is_some_and(same)) {
             return bit;
         }
         let known = Taint { time_added: None, ..taint.clone() };
-        if let Some((bit, free)) = (0_usize..).zip(&mut self.taints).find(|(_, one)| one.is_none()) {
+        if let Some((bit, free)) = (0_usize..).zip(&mut self.taints).find(|(_, one)| one.is_none())
+        {
             *free = Some(known);
             return bit;
         }
@@ -326,7 +355,7 @@ impl Mirror {
         let mut used = Taints::EMPTY;
         for (_, record) in self.placement.nodes() {
             for bit in 0..TAINTS_MAX {
-                if record.taints.contains(bit) || record.soft_taints.contains(bit) {
+                if record.offer().taints.contains(bit) || record.offer().soft_taints.contains(bit) {
                     let fits = used.insert(bit);
                     debug_assert!(fits);
                 }
@@ -338,9 +367,4 @@ impl Mirror {
             }
         }
     }
-}
-
-/// What decides whether a pod fits a node.
-fn offer(record: &NodeRecord) -> (bool, Amounts, Taints, Taints) {
-    (record.unschedulable, record.allocatable, record.taints, record.soft_taints)
 }

@@ -8,7 +8,11 @@ use sched_core::{Amounts, Refusal, Resource};
 use super::ask::Names;
 
 /// Says how many nodes each constraint removed. `taint` gives an interned taint back.
-pub(crate) fn text<'a>(refusal: &Refusal, names: &Names, taint: impl Fn(usize) -> Option<&'a Taint>) -> String {
+pub(crate) fn text<'a>(
+    refusal: &Refusal,
+    names: &Names,
+    taint: impl Fn(usize) -> Option<&'a Taint>,
+) -> String {
     if refusal.nodes == 0 {
         return "no nodes available to schedule pods".into();
     }
@@ -20,7 +24,8 @@ pub(crate) fn text<'a>(refusal: &Refusal, names: &Names, taint: impl Fn(usize) -
     };
     add(refusal.unschedulable, "node(s) were unschedulable".into());
     for (bit, count) in refusal.taint.iter().enumerate() {
-        let which = taint(bit).map_or_else(String::new, |taint| format!(" {{{}: {}}}", taint.key, taint.value));
+        let which = taint(bit)
+            .map_or_else(String::new, |taint| format!(" {{{}: {}}}", taint.key, taint.value));
         add(*count, format!("node(s) had untolerated taint{which}"));
     }
     add(refusal.requirements, "node(s) didn't match Pod's node affinity/selector".into());

@@ -22,7 +22,12 @@ pub(crate) struct Requirement {
 impl Requirement {
     /// `nodeSelector`'s pair.
     pub(crate) fn label(key: &str, value: &str) -> Self {
-        Self { field: false, key: key.into(), operator: "In".into(), values: Vec::from([value.to_string()]) }
+        Self {
+            field: false,
+            key: key.into(),
+            operator: "In".into(),
+            values: Vec::from([value.to_string()]),
+        }
     }
 
     /// No node meets it.
@@ -32,7 +37,12 @@ impl Requirement {
 
     /// One of `matchExpressions` or (`field`) `matchFields`.
     pub(crate) fn of(view: &NodeSelectorRequirement, field: bool) -> Self {
-        Self { field, key: view.key.clone(), operator: view.operator.clone(), values: view.values.clone() }
+        Self {
+            field,
+            key: view.key.clone(),
+            operator: view.operator.clone(),
+            values: view.values.clone(),
+        }
     }
 
     /// Whether a node meets it. An operator that is not known is met by none.
@@ -50,8 +60,12 @@ impl Requirement {
             "NotIn" => !value.is_some_and(listed),
             "Exists" => value.is_some(),
             "DoesNotExist" => value.is_none(),
-            "Gt" => matches!((value.and_then(number), bound()), (Some(has), Some(bound)) if bound < has),
-            "Lt" => matches!((value.and_then(number), bound()), (Some(has), Some(bound)) if has < bound),
+            "Gt" => {
+                matches!((value.and_then(number), bound()), (Some(has), Some(bound)) if bound < has)
+            }
+            "Lt" => {
+                matches!((value.and_then(number), bound()), (Some(has), Some(bound)) if has < bound)
+            }
             _ => false,
         }
     }

@@ -1,0 +1,278 @@
+//! The scheduler in a small world: nodes and pods come and go, its calls are answered by hand.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+
+use coracle_api::{Object, Resource, Status};
+use serde_json::{Value, json};
+
+use super::Scheduler;
+use crate::{
+    Millis, Rng,
+    cache::{Cache, Change},
+    controllers::{CallAction, Controller, ControllerCall},
+};
+
+struct World {
+    now: Millis,
+    cache: Cache,
+    scheduler: Scheduler,
+    revision: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            now: Millis(1_800_000_000_000),
+            cache: Cache::default(),
+            scheduler: Scheduler::default(),
+            revision: 0,
+        }
+    }
+
+    fn put(&mut self, resource: Resource, value: Value) -> Arc<Object> {
+        self.revision += 1;
+        let object = crate::controllers::testing::object(resource, value, self.revision);
+        let old = self.cache.insert(object.clone());
+        let change = Change { revision: self.revision, resource, old, new: Some(object.clone()) };
+        self.scheduler.changed(self.now, &change);
+        object
+    }
+
+    fn remove(&mut self, resource: Resource, namespace: &str, name: &str) {
+        self.revision += 1;
+        let old = self.cache.remove(resource, namespace, name);
+        self.scheduler
+            .changed(self.now, &Change { revision: self.revision, resource, old, new: None });
+    }
+
+    /// `name cpu_milli [taint=value:effect] [label=value] [cordoned]`.
+    fn node(&mut self, words: &str) {
+        let mut words = words.split_whitespace();
+        let (name, cpu) = (words.next().unwrap(), words.next().unwrap());
+        let (mut labels, mut taints, mut cordoned) = (json!({}), Vec::new(), false);
+        for word in words {
+            match (word, word.split_once('='), word.split_once(':')) {
+                ("cordoned", ..) => cordoned = true,
+                (_, Some((key, _)), Some((taint, effect))) => {
+                    let value = taint.split_once('=').unwrap().1;
+                    taints.push(json!({"key": key, "value": value, "effect": effect}));
+                }
+                (_, Some((key, value)), None) => labels[key] = value.into(),
+                _ => panic!("{word}"),
+            }
+        }
+        self.put(
+            Resource::NODES,
+            json!({
+                "metadata": {"name": name, "uid": format!("node-{name}"), "labels": labels},
+                "spec": {"taints": taints, "unschedulable": cordoned},
+                "status": {"allocatable": {"cpu": format!("{cpu}m"), "memory": "1Gi", "pods": "10"}},
+            }),
+        );
+    }
+
+    fn pod(&mut self, name: &str, cpu: &str, more: Value) -> Arc<Object> {
+        let mut spec = json!({"schedulerName": "default-scheduler", "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]});
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        self.put(Resource::PODS, json!({"metadata": {"name": name, "namespace": "ns", "uid": format!("pod-{name}")}, "spec": spec}))
+    }
+
+    fn step(&mut self) -> Vec<ControllerCall> {
+        let mut calls = Vec::new();
+        self.scheduler.step(self.now, &self.cache, &mut Rng(1), &mut calls);
+        calls
+    }
+
+    /// Carries bindings out; a line for each binding and each condition.
+    fn settle(&mut self) -> String {
+        let mut lines = Vec::new();
+        for call in self.step() {
+            match &call.action {
+                CallAction::Create(binding) if call.subresource == "binding" => {
+                    let node = binding["target"]["name"].as_str().unwrap().to_string();
+                    lines.push(format!("{} -> {node}", call.name));
+                    let mut pod = self.cache.get(Resource::PODS, "ns", &call.name).unwrap().value();
+                    pod["spec"]["nodeName"] = node.into();
+                    let object = self.put(Resource::PODS, pod);
+                    self.scheduler.done(self.now, &call, Ok(&object));
+                }
+                CallAction::Patch(_, patch) => {
+                    lines.push(format!(
+                        "{}: {}",
+                        call.name,
+                        patch["status"]["conditions"][0]["message"].as_str().unwrap()
+                    ));
+                    let object = self.cache.get(Resource::PODS, "ns", &call.name).unwrap().clone();
+                    self.scheduler.done(self.now, &call, Ok(&object));
+                }
+                _ => assert_eq!(call.resource, Resource::EVENTS),
+            }
+        }
+        lines.join("; ")
+    }
+
+    fn later(&mut self, ms: u64) {
+        self.now = Millis(self.now.0 + ms);
+    }
+}
+
+#[track_caller]
+fn check(nodes: &[&str], pod: (&str, Value), want: &str) {
+    let mut world = World::new();
+    for node in nodes {
+        world.node(node);
+    }
+    world.pod("a", pod.0, pod.1);
+    assert_eq!(world.settle(), want);
+}
+
+#[test]
+fn pods_go_where_they_fit_or_hear_why_not() {
+    check(&["pi1 4000", "pi2 1000"], ("500m", json!({})), "a -> pi2");
+    check(&[], ("500m", json!({})), "a: no nodes available to schedule pods");
+    check(
+        &["pi1 100", "pi2 4000 cordoned", "pi3 4000 only=gpu:NoSchedule", "pi4 4000"],
+        ("500m", json!({"nodeSelector": {"disk": "ssd"}})),
+        "a: 0/4 nodes are available: 1 node(s) had untolerated taint {only: gpu}, 1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector.",
+    );
+    check(&["pi1 100"], ("500m", json!({})), "a: 0/1 nodes are available: 1 Insufficient cpu.");
+    check(
+        &["pi1 4000", "pi2 4000 disk=ssd"],
+        ("1", json!({"nodeSelector": {"disk": "ssd"}})),
+        "a -> pi2",
+    );
+    let tolerant = json!({"tolerations": [{"key": "only", "operator": "Exists"}]});
+    check(&["pi1 4000 only=gpu:NoExecute"], ("1", tolerant), "a -> pi1");
+    check(&["pi1 1000 only=x:PreferNoSchedule", "pi2 4000"], ("900m", json!({})), "a -> pi2");
+}
+
+#[test]
+fn node_affinity_is_understood_and_what_is_not_is_refused_by_name() {
+    let affinity = |terms: Value| json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}});
+    let nodes = ["pi1 4000 cores=4 arch=arm", "pi2 4000 cores=8 arch=arm64"];
+    let one = |key: &str, operator: &str, values: Value| {
+        affinity(
+            json!([{"matchExpressions": [{"key": key, "operator": operator, "values": values}]}]),
+        )
+    };
+    check(&nodes, ("1", one("cores", "Gt", json!(["4"]))), "a -> pi2");
+    check(&nodes, ("1", one("cores", "Lt", json!(["8"]))), "a -> pi1");
+    check(&nodes, ("1", one("arch", "NotIn", json!(["arm"]))), "a -> pi2");
+    check(&nodes, ("1", one("gpu", "DoesNotExist", json!([]))), "a -> pi1");
+    check(
+        &nodes,
+        (
+            "1",
+            affinity(
+                json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pi2"]}]}]),
+            ),
+        ),
+        "a -> pi2",
+    );
+    check(
+        &nodes,
+        ("1", affinity(json!([{}]))),
+        "a: 0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.",
+    );
+    let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]});
+    check(
+        &nodes,
+        ("1", spread),
+        "a: Unsupported: spec.topologySpreadConstraints with whenUnsatisfiable DoNotSchedule is not implemented by this scheduler yet",
+    );
+}
+
+#[test]
+fn what_is_being_bound_counts_as_bound() {
+    let mut world = World::new();
+    world.node("pi1 1000");
+    world.pod("a", "600m", json!({}));
+    world.pod("b", "600m", json!({}));
+    let calls = world.step();
+    let bindings: Vec<_> = calls
+        .iter()
+        .filter(|call| call.subresource == "binding")
+        .map(|call| call.name.as_str())
+        .collect();
+    assert_eq!(bindings, ["a"], "P1: not both");
+
+    // The binding is refused: the room is free again, for the next one in the line.
+    let bind = calls.into_iter().find(|call| call.subresource == "binding").unwrap();
+    world.scheduler.done(world.now, &bind, Err(&Status::new(500, "InternalError", "disk on fire")));
+    world.later(10_000);
+    assert_eq!(world.settle(), "a -> pi1; b: 0/1 nodes are available: 1 Insufficient cpu.");
+}
+
+#[test]
+fn a_refused_pod_is_looked_at_again_when_room_changes() {
+    let mut world = World::new();
+    world.node("pi1 1000");
+    world.pod("a", "900m", json!({}));
+    assert_eq!(world.settle(), "a -> pi1");
+    world.pod("b", "900m", json!({}));
+    assert_eq!(world.settle(), "b: 0/1 nodes are available: 1 Insufficient cpu.");
+    world.later(20_000);
+    assert_eq!(world.settle(), "", "nothing changed, so nothing is tried");
+    world.remove(Resource::PODS, "ns", "a");
+    assert_eq!(world.settle(), "b -> pi1");
+    // A pod that ended leaves its room, though its object stays.
+    world.pod("c", "900m", json!({}));
+    assert!(world.settle().starts_with("c: 0/1"));
+    let mut ended = world.cache.get(Resource::PODS, "ns", "b").unwrap().value();
+    ended["status"] = json!({"phase": "Succeeded"});
+    world.put(Resource::PODS, ended);
+    world.later(1_000);
+    assert_eq!(world.settle(), "c -> pi1");
+}
+
+#[test]
+fn a_pod_that_found_no_node_waits_out_its_back_off_and_a_node_brings_it_back() {
+    let mut world = World::new();
+    world.pod("a", "1", json!({}));
+    assert_eq!(world.settle(), "a: no nodes available to schedule pods");
+    world.node("pi1 500");
+    assert_eq!(world.settle(), "", "within the back-off");
+    let due = world.scheduler.next_due().unwrap();
+    assert!(world.now < due && due <= Millis(world.now.0 + 1_000));
+    world.later(1_000);
+    assert_eq!(world.settle(), "a: 0/1 nodes are available: 1 Insufficient cpu.");
+    world.node("pi2 2000");
+    world.later(2_000);
+    assert_eq!(world.settle(), "a -> pi2");
+    // Only the event is left to be written.
+    assert_eq!(world.settle(), "");
+    assert_eq!(world.scheduler.next_due(), None);
+}
+
+#[test]
+fn higher_priority_goes_first_and_others_pods_are_left_alone() {
+    let mut world = World::new();
+    world.pod("low", "900m", json!({}));
+    world.pod("other", "900m", json!({"schedulerName": "mine"}));
+    world.pod("gated", "900m", json!({"schedulingGates": [{"name": "wait"}]}));
+    world.later(1);
+    world.pod("high", "900m", json!({"priority": 1000}));
+    world.node("pi1 1000");
+    assert_eq!(world.settle(), "high -> pi1; low: 0/1 nodes are available: 1 Insufficient cpu.");
+}
+
+#[test]
+fn pods_known_before_their_node_take_their_room_when_it_comes() {
+    let mut world = World::new();
+    world.pod("old", "900m", json!({"nodeName": "pi1"}));
+    world.node("pi1 1000");
+    world.pod("new", "900m", json!({}));
+    assert_eq!(world.settle(), "new: 0/1 nodes are available: 1 Insufficient cpu.");
+    // The node goes and comes back: the pod is still counted.
+    world.remove(Resource::NODES, "", "pi1");
+    world.node("pi1 1000");
+    world.later(300_000);
+    assert_eq!(world.settle(), "new: 0/1 nodes are available: 1 Insufficient cpu.");
+}
