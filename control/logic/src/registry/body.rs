@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Ask, Payload, Registry, api_version};
 use crate::{
-    call::{FieldValidation, PatchType},
+    call::{Authorized, Call, FieldValidation, PatchType},
     kinds::access::{child, object, set, text},
 };
 
@@ -38,19 +38,7 @@ impl Registry<'_> {
         version: &str,
         kind: &str,
     ) -> Result<Value, Status> {
-        let (mut value, doubled) = match ask.payload {
-            Payload::Object(value) => (value.clone(), Vec::new()),
-            Payload::Http => decoded(ask, None)?,
-            Payload::Patch(..) | Payload::Delete(_) => {
-                return Err(Status::internal("a patch or delete came where an object is needed"));
-            }
-        };
-        if !value.is_object() {
-            return Err(Status::bad_request("the body of the request is not an object"));
-        }
-        type_meta(&mut value, group, version, kind)?;
-        self.check(ask, type_of(group, version, kind)?, &mut value, &doubled)?;
-        Ok(value)
+        body_of(ask.call, ask.payload, (group, version, kind), &mut self.warnings)
     }
 
     /// Drops what the type does not have, by the caller's `fieldValidation`.
@@ -61,14 +49,7 @@ impl Registry<'_> {
         value: &mut Value,
         doubled: &[String],
     ) -> Result<(), Status> {
-        let mode = match ask.call.options().field_validation {
-            FieldValidation::Ignore => fields::FieldValidation::Ignore,
-            FieldValidation::Warn => fields::FieldValidation::Warn,
-            FieldValidation::Strict => fields::FieldValidation::Strict,
-        };
-        let warnings = fields::check(ty, value, doubled, mode)?;
-        self.warnings.extend(warnings);
-        Ok(())
+        check(ask.call, ty, value, doubled, &mut self.warnings)
     }
 
     /// The patch that was sent and how it is to be read.
@@ -87,7 +68,7 @@ impl Registry<'_> {
                     "application/apply-patch+yaml" => PatchType::Apply,
                     _ => return Err(Status::unsupported_media_type(PATCH_TYPES)),
                 };
-                let (value, doubled) = decoded(ask, Some("application/json"))?;
+                let (value, doubled) = decoded(ask.call, Some("application/json"))?;
                 Ok((kind, value, doubled))
             }
             Payload::Object(_) | Payload::Delete(_) => {
@@ -150,8 +131,46 @@ impl Registry<'_> {
     }
 }
 
-fn decoded(ask: &Ask<'_>, as_type: Option<&str>) -> Result<(Value, Vec<String>), Status> {
-    let http = &ask.call.http;
+/// The object that a call brings, its fields checked; `apiVersion` and `kind` must be these or absent.
+pub(crate) fn body_of(
+    call: &Call<Authorized>,
+    payload: &Payload,
+    (group, version, kind): (&str, &str, &str),
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let (mut value, doubled) = match payload {
+        Payload::Object(value) => (value.clone(), Vec::new()),
+        Payload::Http => decoded(call, None)?,
+        Payload::Patch(..) | Payload::Delete(_) => {
+            return Err(Status::internal("a patch or delete came where an object is needed"));
+        }
+    };
+    if !value.is_object() {
+        return Err(Status::bad_request("the body of the request is not an object"));
+    }
+    type_meta(&mut value, group, version, kind)?;
+    check(call, type_of(group, version, kind)?, &mut value, &doubled, warnings)?;
+    Ok(value)
+}
+
+fn check(
+    call: &Call<Authorized>,
+    ty: TypeRef,
+    value: &mut Value,
+    doubled: &[String],
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
+    let mode = match call.options().field_validation {
+        FieldValidation::Ignore => fields::FieldValidation::Ignore,
+        FieldValidation::Warn => fields::FieldValidation::Warn,
+        FieldValidation::Strict => fields::FieldValidation::Strict,
+    };
+    warnings.extend(fields::check(ty, value, doubled, mode)?);
+    Ok(())
+}
+
+fn decoded(call: &Call<Authorized>, as_type: Option<&str>) -> Result<(Value, Vec<String>), Status> {
+    let http = &call.http;
     let content_type = http.header("content-type").unwrap_or_default();
     let content_type = if http.body.was_yaml { "application/json" } else { content_type };
     let decode::Decoded { value, mut doubled } =
@@ -215,5 +234,5 @@ pub(crate) fn optional(ask: &Ask<'_>) -> Result<Value, Status> {
     if ask.call.http.body.bytes.is_empty() {
         return Ok(json!({}));
     }
-    decoded(ask, None).map(|(value, _)| value)
+    decoded(ask.call, None).map(|(value, _)| value)
 }
