@@ -3,15 +3,22 @@
 mod client;
 mod stub;
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use client::{Client, Dir, next_frame};
 use coracle_api::Status;
+use coracle_control_logic::plane::{Config, ControlPlane};
 use coracle_keys::{
     CertRequest, CsrFacts, Keys,
     ring::{Identity, RealKeys, ServerNames, new_key_pem, request_pem},
 };
-use coracle_store::mem::{Fault, MemDisk, MemStore};
+use coracle_store::{
+    Revision,
+    faults::FaultyDisk,
+    mem::{Fault, MemDisk, MemStore},
+    recording::{Log, Mark, Recording},
+    redb::RedbStore,
+};
 use stub::Stub;
 
 use super::{
@@ -20,7 +27,7 @@ use super::{
     http::Front,
     listener::{self, Doors},
     rt::{Local, within},
-    store_thread::StoreThread,
+    store_thread::{Open, StoreThread},
     tls,
 };
 use crate::limits::BODY_BYTES_MAX;
@@ -30,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server on a free port.
 struct Server {
     port: u16,
-    keys: RealKeys,
+    keys: Arc<RealKeys>,
     disk: MemDisk,
     stub: stub::Seen,
     drive: Rc<Drive>,
@@ -38,21 +45,40 @@ struct Server {
 }
 
 impl Server {
+    /// With the stub on a store in memory.
     fn start(local: &Local, name: &str) -> Self {
+        let disk = MemDisk::default();
+        let opened = disk.clone();
+        let seen = stub::Seen::default();
+        let shared = seen.clone();
+        let mut server = Self::start_with(
+            local,
+            name,
+            Box::new(move || Ok(Box::new(MemStore::open(&opened)))),
+            |_keys| {
+                Box::new(move |loaded, _now| {
+                    Ok(Box::new(Stub::new(&loaded, shared.clone())) as Box<dyn Plane>)
+                })
+            },
+        );
+        server.disk = disk;
+        server.stub = seen;
+        server
+    }
+
+    fn start_with(
+        local: &Local,
+        name: &str,
+        open: Open,
+        make: impl FnOnce(Arc<RealKeys>) -> Make,
+    ) -> Self {
         let dir = Dir::new(name);
-        let keys = RealKeys::open_or_create(&dir.0, unix_seconds()).unwrap();
+        let keys = Arc::new(RealKeys::open_or_create(&dir.0, unix_seconds()).unwrap());
         let names = ServerNames::standard("here", "10.43.0.1");
         let identity = keys.server_identity(&names, unix_seconds()).unwrap();
         let config = tls::server_config(&identity, keys.root_ca_pem()).unwrap();
-        let disk = MemDisk::default();
-        let opened = disk.clone();
-        let (store, loaded, news) =
-            StoreThread::start(Box::new(move || Ok(Box::new(MemStore::open(&opened))))).unwrap();
-        let seen = stub::Seen::default();
-        let shared = seen.clone();
-        let make: Make = Box::new(move |loaded, _now| {
-            Ok(Box::new(Stub::new(&loaded, shared.clone())) as Box<dyn Plane>)
-        });
+        let (store, loaded, news) = StoreThread::start(open).unwrap();
+        let make = make(keys.clone());
         let drive = Drive::start(local, make, store, loaded, news).unwrap();
         let front = Front {
             drive: drive.clone(),
@@ -63,7 +89,7 @@ impl Server {
         let socket = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = socket.get_ref().local_addr().unwrap().port();
         local.spawn(listener::accept(socket, doors, local.clone()));
-        Self { port, keys, disk, stub: seen, drive, _dir: dir }
+        Self { port, keys, disk: MemDisk::default(), stub: stub::Seen::default(), drive, _dir: dir }
     }
 
     /// A certificate of this server's CA.
@@ -318,5 +344,61 @@ fn a_node_serves_on_its_tunnel() {
         let nobody = server.identity("jane", "system:nodes", (-60, 60));
         let refused = client::Node::connect(&local, server.port, &server.keys, &nobody).await;
         assert!(refused.err().unwrap().contains("403"));
+    });
+}
+
+/// S1, whole: the real control plane on redb, writers side by side, a disk that writes down its syncs.
+#[test]
+fn no_write_is_answered_before_its_sync() {
+    run(async |local| {
+        let (disk, log) = (FaultyDisk::default(), Log::default());
+        disk.record(&log);
+        let recorded = log.clone();
+        let open: Open = Box::new(move || {
+            let store = RedbStore::with_backend(disk.backend(), "the test's disk")?;
+            Ok(Box::new(Recording::new(store, &recorded)))
+        });
+        let server = Server::start_with(&local, "synced", open, |keys| {
+            Box::new(move |loaded, now| {
+                let made = ControlPlane::new(Config::default(), keys.clone(), loaded, now, 7)?;
+                Ok(Box::new(made) as Box<dyn Plane>)
+            })
+        });
+        let mut first = server.client(&local, true).await;
+        let ready = async {
+            while first.get("/api/v1/namespaces/default").await.0 != 200 {
+                smol::Timer::after(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(within(PATIENCE / 2, ready).await.is_some(), "the default namespace");
+        let done = std::rc::Rc::new(std::cell::Cell::new(0));
+        const WRITERS: usize = 6;
+        const WRITES: usize = 15;
+        for writer in 0..WRITERS {
+            let mut client = server.client(&local, writer % 2 == 0).await;
+            let (log, done) = (log.clone(), done.clone());
+            local.spawn(async move {
+                for n in 0..WRITES {
+                    let body = serde_json::json!({
+                        "apiVersion": "v1", "kind": "ConfigMap",
+                        "metadata": { "name": format!("w{writer}-{n}") },
+                        "data": { "k": "v".repeat(200) },
+                    });
+                    let path = "/api/v1/namespaces/default/configmaps";
+                    let bytes = body.to_string().into_bytes();
+                    let (status, answer) =
+                        client.send("POST", path, "application/json", &bytes).await;
+                    assert_eq!(status, 201, "{answer}");
+                    let object: serde_json::Value = serde_json::from_str(&answer).unwrap();
+                    let number = object["metadata"]["resourceVersion"].as_str().unwrap();
+                    log.push(Mark::Answered(Revision(number.parse().unwrap())));
+                    done.set(done.get() + 1);
+                }
+            });
+        }
+        until("all writes are answered", || done.get() == WRITERS * WRITES).await;
+        assert_eq!(log.first_early_answer(), None);
+        let syncs = log.marks().iter().filter(|mark| **mark == Mark::Synced).count();
+        assert!(syncs < 3 * WRITERS * WRITES, "batches share syncs: {syncs}");
     });
 }
