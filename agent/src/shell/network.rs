@@ -1,0 +1,476 @@
+//! The pods' network: a bridge with the node's podCIDR, an address for each pod, the way out by masquerade, and the way
+//! to the API server.
+//!
+//! Everything is made again if it is missing, and nothing of others is touched. One nft table of ours (`coracle_BRIDGE`)
+//! is replaced as a whole. Where another program's FORWARD chain drops by policy (Docker, a firewall), our table cannot
+//! overrule it: an accept for our bridge is put at the head of that chain, in its own dialect (nft for iptables-nft,
+//! `iptables-legacy` for legacy), and looked after once a minute.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Mutex,
+};
+
+use coracle_agent_logic::PodUid;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    log::{info, warn},
+    netlink::{Netlink, index, inside},
+    state::{StateDir, write_whole},
+};
+
+/// Why a pod has no network.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    #[error("the node has no podCIDR yet")]
+    NoRange,
+    #[error("podCIDR {0} is not an IPv4 range of at most /30")]
+    BadRange(String),
+    #[error("no address left in {0}; at most so many pods fit on this node")]
+    Full(String),
+    #[error("{doing}: {source}")]
+    Io {
+        doing: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{program} failed: {said}")]
+    Program { program: &'static str, said: String },
+}
+
+/// What is kept on disk.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    bridge: String,
+    cidr: String,
+    /// Given addresses by pod uid.
+    given: BTreeMap<String, Ipv4Addr>,
+    /// The last one: the next search begins after it, so that an address is not used again at once.
+    last: Option<Ipv4Addr>,
+    /// The API server's address at the last connection.
+    server: Option<SocketAddr>,
+    /// Address and port under which pods know the API server.
+    service: Option<(Ipv4Addr, u16)>,
+}
+
+/// The node's pod network. Calls block.
+pub(crate) struct Network {
+    state: StateDir,
+    wanted_bridge: Option<String>,
+    kept: Mutex<Kept>,
+    /// What is in the packet filter now.
+    applied: Mutex<Option<String>>,
+}
+
+/// An IPv4 range.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+struct Range {
+    base: u32,
+    prefix: u8,
+}
+
+impl Range {
+    fn parse(cidr: &str) -> Result<Self, NetworkError> {
+        let bad = || NetworkError::BadRange(cidr.into());
+        let (ip, prefix) = cidr.split_once('/').ok_or_else(bad)?;
+        let ip: Ipv4Addr = ip.parse().map_err(|_| bad())?;
+        let prefix: u8 = prefix.parse().ok().filter(|prefix| (8..=30).contains(prefix)).ok_or_else(bad)?;
+        let base = u32::from(ip) & (u32::MAX << (32 - prefix));
+        Ok(Self { base, prefix })
+    }
+
+    fn gateway(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.base + 1)
+    }
+
+    /// Addresses for pods: all but network, gateway and broadcast.
+    fn pods(self) -> std::ops::Range<u32> {
+        let size = 1_u32 << (32 - self.prefix);
+        self.base + 2..self.base + size - 1
+    }
+
+    /// The first free one after `last`, going round.
+    fn next(self, given: &BTreeSet<Ipv4Addr>, last: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let pods = self.pods();
+        let from = last.map(u32::from).filter(|last| pods.contains(last)).map_or(pods.start, |last| last + 1);
+        (from..pods.end).chain(pods.start..from).map(Ipv4Addr::from).find(|ip| !given.contains(ip))
+    }
+}
+
+impl Network {
+    pub(crate) fn open(state: &StateDir, wanted_bridge: Option<String>) -> Self {
+        let kept = fs::read(state.agent("network.json")).ok();
+        let kept: Kept = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Self {
+            state: state.clone(),
+            wanted_bridge,
+            kept: Mutex::new(kept),
+            applied: Mutex::new(None),
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn save(&self, kept: &Kept) -> Result<(), NetworkError> {
+        let bytes = serde_json::to_vec(kept).unwrap_or_default();
+        write_whole(&self.state.agent("network.json"), &bytes, 0o600)
+            .map_err(|source| NetworkError::Io { doing: "cannot write network.json".into(), source })
+    }
+
+    /// Notes what the control plane said. True if something is new.
+    pub(crate) fn learn(
+        &self,
+        cidr: Option<&str>,
+        server: Option<SocketAddr>,
+        service: Option<(Ipv4Addr, u16)>,
+    ) -> Result<bool, NetworkError> {
+        let mut kept = self.kept();
+        let before = (kept.cidr.clone(), kept.server, kept.service);
+        if let Some(cidr) = cidr {
+            Range::parse(cidr)?;
+            kept.cidr = cidr.into();
+        }
+        kept.server = server.or(kept.server);
+        kept.service = service.or(kept.service);
+        let new = before != (kept.cidr.clone(), kept.server, kept.service);
+        if new {
+            self.save(&kept)?;
+        }
+        Ok(new)
+    }
+
+    /// Makes bridge, forwarding and packet filter as they are to be. Cheap where nothing is missing.
+    pub(crate) fn ensure(&self) -> Result<(), NetworkError> {
+        let mut kept = self.kept();
+        if kept.cidr.is_empty() {
+            return Err(NetworkError::NoRange);
+        }
+        let range = Range::parse(&kept.cidr)?;
+        let io = |doing: String| move |source| NetworkError::Io { doing, source };
+        let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
+        let bridge = self.choose_bridge(&kept);
+        if kept.bridge != bridge {
+            kept.bridge.clone_from(&bridge);
+            self.save(&kept)?;
+        }
+        if index(&bridge).is_err() {
+            let alias = self.alias();
+            netlink
+                .add_bridge(&bridge, &alias, uplink_mtu())
+                .map_err(io(format!("cannot make bridge {bridge}")))?;
+            info!("made bridge {bridge} for {}", kept.cidr);
+        }
+        let at = index(&bridge).map_err(io(format!("no bridge {bridge}")))?;
+        netlink
+            .add_address(at, range.gateway(), range.prefix)
+            .map_err(io(format!("cannot give {bridge} the address {}", range.gateway())))?;
+        netlink.set_up(at).map_err(io(format!("cannot set {bridge} up")))?;
+        write_sysctl("net/ipv4/ip_forward", "1")?;
+        let to_server = kept.service.zip(kept.server);
+        // A server on this machine's loopback: the kernel must let redirected packets in there. The table below drops
+        // what pods send to loopback addresses by themselves.
+        if to_server.is_some_and(|(_, server)| server.ip().is_loopback()) {
+            write_sysctl(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")?;
+        }
+        let rules = rules(&bridge, &kept.cidr, to_server);
+        let mut applied = self.applied.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if applied.as_deref() != Some(&rules) {
+            nft(&rules)?;
+            *applied = Some(rules);
+        }
+        drop(applied);
+        drop(kept);
+        accept_forwarding(&bridge);
+        Ok(())
+    }
+
+    /// As [`Network::ensure`], also when another program threw our table out.
+    pub(crate) fn look_after(&self) -> Result<(), NetworkError> {
+        let bridge = self.kept().bridge.clone();
+        let there = Command::new("nft")
+            .args(["list", "table", "ip", &table(&bridge)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if !there.is_ok_and(|status| status.success()) {
+            *self.applied.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        }
+        self.ensure()
+    }
+
+    fn alias(&self) -> String {
+        let alias = format!("coracle-agent {}", self.state.root().display());
+        alias.chars().take(200).collect()
+    }
+
+    /// The bridge of this agent: as told, as before, or the first `coracleN` that is not another agent's.
+    fn choose_bridge(&self, kept: &Kept) -> String {
+        let alias = self.alias();
+        let ours = |name: &str| {
+            let path = format!("/sys/class/net/{name}");
+            if !Path::new(&path).exists() {
+                return true;
+            }
+            fs::read_to_string(format!("{path}/ifalias")).is_ok_and(|text| text.trim_end() == alias)
+        };
+        if let Some(wanted) = &self.wanted_bridge {
+            return wanted.clone();
+        }
+        if !kept.bridge.is_empty() && ours(&kept.bridge) {
+            return kept.bridge.clone();
+        }
+        (0..64).map(|number| format!("coracle{number}")).find(|name| ours(name)).unwrap_or("coracle0".into())
+    }
+
+    /// Plugs a pod in: gives its address. Done twice it gives the same.
+    pub(crate) fn attach(&self, uid: &PodUid, netns: &Path) -> Result<Ipv4Addr, NetworkError> {
+        self.ensure()?;
+        let io = |doing: String| move |source| NetworkError::Io { doing, source };
+        let (bridge, range, ip) = {
+            let mut kept = self.kept();
+            let range = Range::parse(&kept.cidr)?;
+            let ip = match kept.given.get(uid.as_str()).copied() {
+                Some(ip) if range.pods().contains(&u32::from(ip)) => ip,
+                _ => {
+                    let given: BTreeSet<Ipv4Addr> = kept.given.values().copied().collect();
+                    let ip = range
+                        .next(&given, kept.last)
+                        .ok_or_else(|| NetworkError::Full(kept.cidr.clone()))?;
+                    kept.given.insert(uid.as_str().into(), ip);
+                    kept.last = Some(ip);
+                    self.save(&kept)?;
+                    ip
+                }
+            };
+            (kept.bridge.clone(), range, ip)
+        };
+        let netns = File::open(netns).map_err(io(format!("cannot open {}", netns.display())))?;
+        let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
+        let host = host_end(uid);
+        netlink.delete(&host).map_err(io(format!("cannot remove the old {host}")))?;
+        let bridge_index = index(&bridge).map_err(io(format!("no bridge {bridge}")))?;
+        netlink
+            .add_veth(&host, bridge_index, "eth0", &netns, uplink_mtu())
+            .map_err(io(format!("cannot make {host}")))?;
+        inside(&netns, || {
+            let netlink = Netlink::open()?;
+            netlink.set_up(index("lo")?)?;
+            let at = index("eth0")?;
+            netlink.add_address(at, ip, range.prefix)?;
+            netlink.set_up(at)?;
+            netlink.add_default_route(at, range.gateway())
+        })
+        .map_err(io(format!("cannot set up eth0 with {ip} in the pod")))?;
+        Ok(ip)
+    }
+
+    /// Unplugs a pod and takes its address back. It need not be plugged in.
+    pub(crate) fn detach(&self, uid: &PodUid) -> Result<(), NetworkError> {
+        let io = |doing: String| move |source| NetworkError::Io { doing, source };
+        let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
+        let host = host_end(uid);
+        netlink.delete(&host).map_err(io(format!("cannot remove {host}")))?;
+        let mut kept = self.kept();
+        if kept.given.remove(uid.as_str()).is_some() {
+            self.save(&kept)?;
+        }
+        Ok(())
+    }
+
+    /// The address that a pod was given.
+    pub(crate) fn given(&self, uid: &PodUid) -> Option<Ipv4Addr> {
+        self.kept().given.get(uid.as_str()).copied()
+    }
+
+    /// Takes back the addresses of pods that are not there any more.
+    pub(crate) fn retain(&self, keep: &BTreeSet<PodUid>) {
+        let stray: Vec<PodUid> = {
+            let kept = self.kept();
+            let uids = kept.given.keys().filter_map(|uid| PodUid::parse(uid));
+            uids.filter(|uid| !keep.contains(uid)).collect()
+        };
+        for uid in stray {
+            if let Err(error) = self.detach(&uid) {
+                warn!("address of pod {uid}: {error}");
+            }
+        }
+    }
+}
+
+fn table(bridge: &str) -> String {
+    format!("coracle_{bridge}")
+}
+
+/// The host's end of a pod's veth pair: at most 15 bytes, no two pods share one.
+fn host_end(uid: &PodUid) -> String {
+    let hash = coracle_keys::ring::sha256(uid.as_str().as_bytes());
+    format!("cor{}", coracle_keys::join::hex(hash.get(..6).unwrap_or_default()))
+}
+
+/// Our table, replaced in one transaction.
+fn rules(bridge: &str, cidr: &str, to_server: Option<((Ipv4Addr, u16), SocketAddr)>) -> String {
+    let table = table(bridge);
+    let mut nat = String::new();
+    if let Some(((ip, port), server)) = to_server {
+        match server.ip() {
+            IpAddr::V4(to) => {
+                let to_port = server.port();
+                nat = format!(
+                    "    iifname \"{bridge}\" ip daddr {ip} tcp dport {port} dnat to {to}:{to_port}\n"
+                );
+            }
+            IpAddr::V6(_) => warn!(
+                "the API server was reached over IPv6; pods with IPv4 addresses cannot reach it at {ip}: give --server an IPv4 address"
+            ),
+        }
+    }
+    format!(
+        "table ip {table} {{ }}\n\
+         delete table ip {table}\n\
+         table ip {table} {{\n\
+         \x20 chain own_loopback {{\n\
+         \x20   type filter hook prerouting priority -300; policy accept;\n\
+         \x20   iifname \"{bridge}\" ip daddr 127.0.0.0/8 drop\n\
+         \x20 }}\n\
+         \x20 chain to_server {{\n\
+         \x20   type nat hook prerouting priority -100; policy accept;\n\
+         {nat}\
+         \x20 }}\n\
+         \x20 chain out {{\n\
+         \x20   type nat hook postrouting priority 100; policy accept;\n\
+         \x20   ip saddr {cidr} oifname != \"{bridge}\" masquerade\n\
+         \x20 }}\n\
+         }}\n"
+    )
+}
+
+fn nft(rules: &str) -> Result<(), NetworkError> {
+    let failed = |said: String| NetworkError::Program { program: "nft", said };
+    let child = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.map_err(|error| failed(format!("{error}; install nftables")))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ends early says why on stderr.
+        let _ = stdin.write_all(rules.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(failed(said.lines().next().unwrap_or("no word").into()))
+}
+
+/// Puts an accept for our bridge at the head of other programs' FORWARD chains.
+fn accept_forwarding(bridge: &str) {
+    let listed = Command::new("nft")
+        .args(["list", "chain", "ip", "filter", "FORWARD"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    if let Ok(listed) = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()) {
+        for side in ["iifname", "oifname"] {
+            let rule = format!("{side} \"{bridge}\"");
+            // A chain that lets everything through is left alone.
+            let may_drop = listed.contains("drop") || listed.contains("reject");
+            if may_drop && !listed.contains(&rule) {
+                let insert = format!("insert rule ip filter FORWARD {rule} counter accept\n");
+                match nft(&insert) {
+                    Ok(()) => info!("accepted {rule} in another program's FORWARD chain"),
+                    Err(error) => warn!("cannot accept {rule} in the FORWARD chain: {error}"),
+                }
+            }
+        }
+    }
+    // The legacy tables are not seen by nft at all.
+    let legacy = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    if legacy.lines().any(|line| line == "filter") {
+        for side in ["-i", "-o"] {
+            let run = |verb: &str| {
+                Command::new("iptables-legacy")
+                    .args(["-w", "5", verb, "FORWARD", side, bridge, "-j", "ACCEPT"])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status()
+                    .is_ok_and(|status| status.success())
+            };
+            if !run("-C") && !run("-I") {
+                warn!("cannot accept {side} {bridge} in the legacy FORWARD chain; is iptables-legacy installed?");
+            }
+        }
+    }
+}
+
+/// MTU of the interface with the default route; 1500 if there is none.
+fn uplink_mtu() -> u32 {
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let name = routes.lines().skip(1).find_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        (words.next()? == "00000000").then(|| name.to_owned())
+    });
+    let mtu = name.and_then(|name| fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok());
+    mtu.and_then(|text| text.trim().parse().ok()).unwrap_or(1500)
+}
+
+fn write_sysctl(name: &str, value: &str) -> Result<(), NetworkError> {
+    let path = format!("/proc/sys/{name}");
+    if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
+        return Ok(());
+    }
+    fs::write(&path, value)
+        .map_err(|source| NetworkError::Io { doing: format!("cannot write {value} to {path}"), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_go_round() {
+        let range = Range::parse("10.42.3.0/29").unwrap();
+        assert_eq!(range.gateway(), Ipv4Addr::new(10, 42, 3, 1));
+        let ip = |last| Ipv4Addr::new(10, 42, 3, last);
+        let check = |given: &[u8], last: Option<u8>, want: Option<u8>| {
+            let given = given.iter().map(|last| ip(*last)).collect();
+            assert_eq!(range.next(&given, last.map(ip)), want.map(ip));
+        };
+        check(&[], None, Some(2));
+        check(&[2], Some(2), Some(3));
+        check(&[], Some(2), Some(3));
+        check(&[5, 6], Some(6), Some(2));
+        check(&[2, 3, 4, 5], Some(6), Some(6));
+        check(&[2, 3, 4, 5, 6], Some(6), None);
+    }
+
+    #[test]
+    fn ranges_that_cannot_be_are_refused() {
+        for bad in ["", "10.42.0.0", "10.42.0.0/31", "fd00::/64", "10.42.0.0/x"] {
+            assert!(Range::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_table_leads_out_and_to_the_server() {
+        let server = "192.0.2.9:6443".parse().unwrap();
+        let text = rules("coracle0", "10.42.0.0/24", Some(((Ipv4Addr::new(10, 43, 0, 1), 443), server)));
+        assert!(text.contains("iifname \"coracle0\" ip daddr 10.43.0.1 tcp dport 443 dnat to 192.0.2.9:6443"));
+        assert!(text.contains("ip saddr 10.42.0.0/24 oifname != \"coracle0\" masquerade"));
+        assert_eq!(host_end(&PodUid::parse("u1").unwrap()).len(), 15);
+    }
+}
