@@ -1,2 +1,23 @@
-//! Skeleton; the binary is being written.
-fn main() {}
+//! `coracle-agent`: the node agent. It dials the control plane, runs the pods that are bound to its node, and opens no port.
+//!
+//! | part | what |
+//! |---|---|
+//! | `cli` | the command line |
+//! | `doctor` | what this host can and cannot do |
+//! | `shell` | everything that touches clocks, disks and networks; decisions are in `coracle-agent-logic` |
+
+mod cli;
+mod doctor;
+mod shell;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The shim is this program too. It must be itself before anything here makes a thread or opens a file.
+    let mut args = std::env::args_os();
+    let _program = args.next();
+    if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
+        return coracle_shim::main(args.skip(1));
+    }
+    cli::main()
+}

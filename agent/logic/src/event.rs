@@ -94,9 +94,11 @@ pub enum Event {
 pub struct FoundSandbox {
     /// Of this pod.
     pub uid: PodUid,
+    /// Its shim lives. If not, only the records of its containers are left.
+    pub alive: bool,
     /// Its addresses.
     pub ips: Vec<String>,
-    /// The latest attempt of each container.
+    /// Attempts of containers; those that ended unseen with their shim are left out.
     pub containers: Vec<FoundContainer>,
 }
 

@@ -122,7 +122,7 @@ impl Agent {
                     container.lost(now);
                 }
                 if state.sandbox.is_done() && state.stop.is_none() {
-                    state.sandbox.reset();
+                    state.sandbox.stale(now.mono);
                     let message =
                         String::from("Pod sandbox changed, it will be killed and re-created.");
                     let tale =

@@ -54,9 +54,9 @@ impl Step {
         self.tries = self.tries.saturating_add(1);
     }
 
-    /// From the beginning.
-    pub(crate) fn reset(&mut self) {
-        *self = Self::default();
+    /// To be done again now, on top of what an earlier try left.
+    pub(crate) fn stale(&mut self, now: Millis) {
+        self.state = StepState::Retry { at: now };
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -335,34 +335,42 @@ impl PodState {
 
     /// Lays what a shim still has over what was recorded; `None` if no shim has it.
     pub(crate) fn recover(&mut self, found: Option<&FoundSandbox>, now: Now) {
+        let mut alive = false;
         if let Some(found) = found {
-            self.sandbox.done();
-            self.ips.clone_from(&found.ips);
+            alive = found.alive;
+            if alive {
+                self.sandbox.done();
+                self.ips.clone_from(&found.ips);
+            } else {
+                self.sandbox.stale(now.mono);
+            }
             for seen in &found.containers {
                 let Some(container) = self.container_mut(&seen.name) else { continue };
-                container.attempts = container.attempts.max(seen.attempt.saturating_add(1));
+                if seen.attempt.saturating_add(1) < container.attempts {
+                    continue;
+                }
+                let known = matches!(&container.run, Run::Ended { exit, .. } if exit.attempt == seen.attempt);
                 match &seen.exit {
-                    None => {
+                    None if alive => {
+                        container.attempts = seen.attempt.saturating_add(1);
                         container.run =
                             Run::Running { attempt: seen.attempt, started_s: seen.started_s };
                     }
-                    Some(exit) => {
-                        if !matches!(&container.run, Run::Ended { exit, .. } if exit.attempt == seen.attempt)
-                        {
-                            container.ended(now.mono, seen.attempt, reason_of(exit), exit.clone());
-                        }
+                    Some(exit) if !known => {
+                        container.ended(now.mono, seen.attempt, reason_of(exit), exit.clone());
                     }
+                    None | Some(_) => {}
                 }
             }
         }
         for container in &mut self.containers {
-            let alive = found.is_some_and(|found| {
+            let running = found.is_some_and(|found| {
                 found
                     .containers
                     .iter()
                     .any(|seen| seen.name == container.name && seen.exit.is_none())
             });
-            if !alive {
+            if !alive || !running {
                 container.lost(now);
             }
         }

@@ -393,6 +393,7 @@ fn an_agent_that_starts_again_starts_nothing_twice() {
     again.check(Event::FromDisk(parse(&simple()), Some(recorded.clone())), "");
     let found = |exit: Option<Exit>| FoundSandbox {
         uid: uid("u1"),
+        alive: true,
         ips: vec!["10.42.0.2".into()],
         containers: vec![FoundContainer { name: "c".into(), attempt: 0, started_s: WALL_S, exit }],
     };
@@ -421,7 +422,7 @@ fn an_agent_that_starts_again_starts_nothing_twice() {
 #[test]
 fn a_sandbox_of_nobody_is_taken_down() {
     let mut s = Script::new();
-    let found = FoundSandbox { uid: uid("stray"), ips: vec![], containers: vec![] };
+    let found = FoundSandbox { uid: uid("stray"), alive: true, ips: vec![], containers: vec![] };
     s.check(Event::Recovered(vec![found]), "teardown:stray");
     s.check(Event::TornDown(uid("stray")), "forget:stray");
 }

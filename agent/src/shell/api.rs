@@ -19,7 +19,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::{
     limits,
-    log::{info, warn},
+    log::{info, warning},
     rt::{Io, Local, Timers, jitter, sleep, within},
 };
 
@@ -58,7 +58,8 @@ pub(crate) struct Server {
 impl Server {
     /// Reads `https://HOST[:PORT]`.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        let bad = |why: &str| format!("`{url}` is no server address: {why}; it reads https://HOST:PORT");
+        let bad =
+            |why: &str| format!("`{url}` is no server address: {why}; it reads https://HOST:PORT");
         let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| bad("not a URL"))?;
         if uri.scheme_str() != Some("https") {
             return Err(bad("not https"));
@@ -130,7 +131,12 @@ struct Inner {
 
 impl Api {
     /// An API server that is dialled from now on, again and again whenever the connection is lost.
-    pub(crate) fn dial(local: &Local, server: Server, tls: ClientConfig, bearer: Option<String>) -> Self {
+    pub(crate) fn dial(
+        local: &Local,
+        server: Server,
+        tls: ClientConfig,
+        bearer: Option<String>,
+    ) -> Self {
         let inner = Rc::new(Inner {
             server,
             local: local.clone(),
@@ -157,7 +163,7 @@ impl Api {
                         sleep(jitter(delay)).await;
                     }
                     Err(error) => {
-                        warn!(
+                        warning!(
                             "cannot reach the API server at {}: {error}; pods go on, trying again",
                             inner.server.authority()
                         );
@@ -191,10 +197,14 @@ impl Api {
         Arc::clone(&self.inner.tls.borrow())
     }
 
+    pub(crate) fn is_connected(&self) -> bool {
+        self.inner.sender.borrow().as_ref().is_some_and(|sender| !sender.is_closed())
+    }
+
     /// Waits until there is a connection.
     pub(crate) async fn connected(&self) {
         loop {
-            if self.inner.sender.borrow().as_ref().is_some_and(|sender| !sender.is_closed()) {
+            if self.is_connected() {
                 return;
             }
             let (send, receive) = channel::bounded(1);
@@ -267,11 +277,6 @@ impl Api {
         parse(&self.call(Method::POST, path, "application/json", encode(body)).await?)
     }
 
-    /// PUT.
-    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
-        parse(&self.call(Method::PUT, path, "application/json", encode(body)).await?)
-    }
-
     /// JSON merge patch (RFC 7386).
     pub(crate) async fn merge(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let kind = "application/merge-patch+json";
@@ -326,7 +331,7 @@ impl Inner {
                 Ok(())
             };
             if let Err(error) = smol::future::or(connection, cut).await {
-                warn!("connection to the API server lost: {error}");
+                warning!("connection to the API server lost: {error}");
             }
             drop(lost_send);
         });

@@ -105,11 +105,12 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<Ready, Fault> {
     spec.layers.clone_from(&image.layers);
     let security = &container.security_context;
     spec.readonly_rootfs = security.read_only_root_filesystem.unwrap_or(false);
-    spec.capabilities =
-        Capabilities::DEFAULT.adjusted(&security.capabilities.drop, &security.capabilities.add)
-            .map_err(|error| (StartFault::Config, error.to_string()))?;
+    spec.capabilities = Capabilities::DEFAULT
+        .adjusted(&security.capabilities.drop, &security.capabilities.add)
+        .map_err(|error| (StartFault::Config, error.to_string()))?;
     spec.no_new_privs = security.allow_privilege_escalation == Some(false);
-    let profile = security.seccomp_profile.as_ref().or(pod.spec.security_context.seccomp_profile.as_ref());
+    let profile =
+        security.seccomp_profile.as_ref().or(pod.spec.security_context.seccomp_profile.as_ref());
     spec.seccomp = match profile.map(|profile| profile.kind.as_str()) {
         Some("Unconfined") => Seccomp::Unconfined,
         _ => Seccomp::Default,
@@ -121,9 +122,11 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<Ready, Fault> {
     own_files(&files, start).map_err(|error| create("cannot write the pod's files", &error))?;
     let mut held = Vec::new();
     let wanted = |path: &str| container.volume_mounts.iter().any(|mount| mount.mount_path == path);
-    for (name, target) in
-        [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")]
-    {
+    for (name, target) in [
+        ("hosts", "/etc/hosts"),
+        ("hostname", "/etc/hostname"),
+        ("resolv.conf", "/etc/resolv.conf"),
+    ] {
         if !wanted(target) {
             spec.mounts.push(bind(files.join(name), target, false));
         }
@@ -134,7 +137,8 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<Ready, Fault> {
         spec.mounts.push(bind(source, &mount.mount_path, mount.read_only));
     }
     // Outer before inner, whatever the order in the pod.
-    spec.mounts.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
+    spec.mounts
+        .sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
     spec.termination_message = Some(TerminationMessage {
         host_path: termination_path(state, pod, &container.name, start.attempt),
         container_path: match container.termination_message_path.as_str() {
@@ -214,7 +218,8 @@ fn mount_source(
     } else {
         expanded = env::expand(&mount.sub_path_expr, known);
         if expanded.contains("$(") {
-            let text = format!("subPathExpr {} names a variable that is not set", mount.sub_path_expr);
+            let text =
+                format!("subPathExpr {} names a variable that is not set", mount.sub_path_expr);
             return Err((StartFault::Config, text));
         }
         &expanded

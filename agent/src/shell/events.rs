@@ -13,7 +13,7 @@ use smol::channel;
 use super::{
     api::{Api, ApiError},
     clock, limits,
-    log::warn,
+    log::warning,
     rt::random_u32,
 };
 
@@ -63,12 +63,18 @@ impl Tales {
         if let (Some(container), Value::Object(fields)) = (&tale.container, &mut about) {
             fields.insert("fieldPath".into(), format!("spec.containers{{{container}}}").into());
         }
-        self.push(Waiting { namespace: pod.meta.namespace.clone(), about, tale, at_s: clock::wall_s() });
+        self.push(Waiting {
+            namespace: pod.meta.namespace.clone(),
+            about,
+            tale,
+            at_s: clock::wall_s(),
+        });
     }
 
     /// Queues an event about the node.
     pub(crate) fn about_node(&self, reason: &'static str, message: String) {
-        let about = json!({"apiVersion": "v1", "kind": "Node", "name": self.node, "uid": self.node});
+        let about =
+            json!({"apiVersion": "v1", "kind": "Node", "name": self.node, "uid": self.node});
         let tale = Tale { warning: false, reason, message, container: None };
         self.push(Waiting { namespace: "default".into(), about, tale, at_s: clock::wall_s() });
     }
@@ -94,14 +100,14 @@ impl Tales {
             api.connected().await;
             let dropped = self.dropped.replace(0);
             if dropped > 0 {
-                warn!("{dropped} events were not sent: too many were waiting");
+                warning!("{dropped} events were not sent: too many were waiting");
             }
             match self.send_one(&api, &next).await {
                 Ok(()) => {}
                 Err(ApiError::Lost(_)) => self.waiting.borrow_mut().push_front(next),
                 // The namespace is going away, or the API server wants none of it: an event is not worth more.
                 Err(ApiError::Refused(status)) => {
-                    warn!("event {} was refused: {}", next.tale.reason, status.message);
+                    warning!("event {} was refused: {}", next.tale.reason, status.message);
                 }
             }
         }
@@ -146,7 +152,8 @@ impl Tales {
         api.post(&path, &event).await?;
         let mut known = self.known.borrow_mut();
         if known.len() >= limits::TALES_MAX {
-            let oldest = known.iter().min_by_key(|(_, known)| known.last_s).map(|(key, _)| key.clone());
+            let oldest =
+                known.iter().min_by_key(|(_, known)| known.last_s).map(|(key, _)| key.clone());
             oldest.map(|key| known.remove(&key));
         }
         known.insert(key, Known { name, count: 1, last_s: *at_s });

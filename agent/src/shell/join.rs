@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     api::{Api, ApiError, Server},
     clock, limits,
-    log::{info, warn},
+    log::{info, warning},
     rt::{Local, jitter, random_u32, sleep},
     state::StateDir,
     tls::{self, Identity},
@@ -26,11 +26,15 @@ use super::{
 pub(crate) enum JoinError {
     #[error("{0}")]
     Key(KeyError),
-    #[error("this node has not joined yet: give --token or --token-file (DIR/join-token of the control plane)")]
+    #[error(
+        "this node has not joined yet: give --token or --token-file (DIR/join-token of the control plane)"
+    )]
     NoToken,
     #[error("certificate request {name} was denied: {why}")]
     Denied { name: String, why: String },
-    #[error("the API server refuses the join token: {0}; make a new one with `coracle token create`")]
+    #[error(
+        "the API server refuses the join token: {0}; make a new one with `coracle token create`"
+    )]
     Refused(String),
     #[error("cannot reach the API server at {server}: {why}")]
     Unreachable { server: String, why: String },
@@ -55,12 +59,14 @@ pub(crate) fn kept(state: &StateDir, node: &str) -> Option<Joined> {
     let pem = fs::read_to_string(state.agent("identity.pem")).ok()?;
     let (from_s, to_s, name) = facts(&pem).ok()?;
     if name != format!("system:node:{node}") {
-        warn!("the certificate in the data directory is of {name}, not of this node; joining anew");
+        warning!(
+            "the certificate in the data directory is of {name}, not of this node; joining anew"
+        );
         return None;
     }
     // A board without a battery may think it is 1970: only the end counts.
     if to_s <= clock::wall_s() {
-        warn!("the node's certificate ran out; joining anew (valid from {from_s} to {to_s})");
+        warning!("the node's certificate ran out; joining anew (valid from {from_s} to {to_s})");
         return None;
     }
     Some(Joined { ca_pem, identity: Identity { pem } })
@@ -88,7 +94,7 @@ pub(crate) async fn join(
         match pin(server, &token).await {
             Ok(ca_pem) => break ca_pem,
             Err(JoinError::Unreachable { server, why }) => {
-                warn!("cannot reach the API server at {server}: {why}; trying again");
+                warning!("cannot reach the API server at {server}: {why}; trying again");
                 sleep(jitter(delay)).await;
                 delay = (delay * 2).min(limits::RECONNECT.1);
             }
@@ -110,7 +116,8 @@ async fn pin(server: &Server, token: &JoinToken) -> Result<String, JoinError> {
     let outcome = server.connect(Arc::new(looking)).await;
     let chain = chain.lock().map(|chain| chain.clone()).unwrap_or_default();
     if chain.is_empty() {
-        let why = outcome.err().map_or_else(|| "no certificate was shown".into(), |e| e.to_string());
+        let why =
+            outcome.err().map_or_else(|| "no certificate was shown".into(), |e| e.to_string());
         return Err(JoinError::Unreachable { server: server.authority(), why });
     }
     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
@@ -164,7 +171,7 @@ async fn certify(api: &Api, state: &StateDir, node: &str) -> Result<Identity, Jo
                 break name.unwrap_or_default().to_owned();
             }
             Err(error) => {
-                warn!("cannot ask for a certificate: {error}; trying again");
+                warning!("cannot ask for a certificate: {error}; trying again");
                 sleep(jitter(delay)).await;
                 delay = (delay * 2).min(limits::RECONNECT.1);
             }
@@ -182,7 +189,8 @@ async fn await_certificate(api: &Api, path: &str, name: &str) -> Result<String, 
     let look = |object: &Value| {
         let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
         for condition in conditions.into_iter().flatten() {
-            let text = |field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+            let text =
+                |field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default();
             if matches!(text("type"), "Denied" | "Failed") {
                 let why = format!("{} {}", text("reason"), text("message"));
                 return Some(Err(JoinError::Denied { name: name.into(), why }));
@@ -239,7 +247,7 @@ pub(crate) async fn keep_certified(
                 identity = next;
             }
             Err(error) => {
-                warn!("cannot renew the node's certificate: {error}; trying again in a minute");
+                warning!("cannot renew the node's certificate: {error}; trying again in a minute");
                 sleep(jitter(Duration::from_secs(60))).await;
             }
         }

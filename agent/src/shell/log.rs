@@ -11,7 +11,7 @@ pub(crate) fn line(level: &str, text: std::fmt::Arguments<'_>) {
 macro_rules! info {
     ($($arg:tt)*) => { $crate::shell::log::line("info", format_args!($($arg)*)) };
 }
-macro_rules! warn {
+macro_rules! warning {
     ($($arg:tt)*) => { $crate::shell::log::line("warn", format_args!($($arg)*)) };
 }
-pub(crate) use {info, warn};
+pub(crate) use {info, warning};

@@ -47,7 +47,8 @@ impl Wish {
                 "tailLines" => wish.tail_lines = Some(number()?),
                 "limitBytes" => wish.limit_bytes = Some(number()?),
                 "sinceSeconds" => {
-                    wish.since_us = Some(now_us.saturating_sub(number()?.saturating_mul(1_000_000)));
+                    wish.since_us =
+                        Some(now_us.saturating_sub(number()?.saturating_mul(1_000_000)));
                 }
                 "sinceTime" => {
                     let text = value.replace("%3A", ":").replace("%3a", ":").replace("%2B", "+");
@@ -228,12 +229,19 @@ fn rotated(path: &Path, number: u32) -> PathBuf {
 
 /// Drops what comes before the last `lines` lines of all files together.
 fn seek_tail(files: &mut VecDeque<File>, lines: u64) -> io::Result<()> {
+    if lines == 0 {
+        files.drain(..files.len().saturating_sub(1));
+        if let Some(file) = files.front_mut() {
+            file.seek(SeekFrom::End(0))?;
+        }
+        return Ok(());
+    }
     let mut wanted = lines;
+    let mut chunk = vec![0; limits::LOG_CHUNK_BYTES];
     for index in (0..files.len()).rev() {
         let Some(file) = files.get_mut(index) else { break };
         let size = file.metadata()?.len();
         let mut end = size;
-        let mut chunk = vec![0; limits::LOG_CHUNK_BYTES];
         while end > 0 {
             let start = end.saturating_sub(chunk.len() as u64);
             file.seek(SeekFrom::Start(start))?;
@@ -244,7 +252,7 @@ fn seek_tail(files: &mut VecDeque<File>, lines: u64) -> io::Result<()> {
                 let after = start + at as u64 + 1;
                 // The newline that ends the file ends the last line; it does not begin another.
                 if *byte == b'\n' && after < size {
-                    wanted = wanted.saturating_sub(1);
+                    wanted -= 1;
                     if wanted == 0 {
                         file.seek(SeekFrom::Start(after))?;
                         files.drain(..index);
@@ -256,19 +264,12 @@ fn seek_tail(files: &mut VecDeque<File>, lines: u64) -> io::Result<()> {
         }
         file.seek(SeekFrom::Start(0))?;
         if size > 0 {
-            wanted = wanted.saturating_sub(1);
-        }
-        if wanted == 0 {
-            // Either nothing was asked for, or this file begins with the first line that was.
-            if lines == 0 {
-                for file in files.iter_mut() {
-                    file.seek(SeekFrom::End(0))?;
-                }
-                files.drain(..files.len().saturating_sub(1));
-            } else {
+            // The file's own first line.
+            wanted -= 1;
+            if wanted == 0 {
                 files.drain(..index);
+                return Ok(());
             }
-            return Ok(());
         }
     }
     Ok(())
@@ -280,7 +281,9 @@ mod tests {
     use std::{fs, io::Write as _};
 
     fn lines(from: u32, to: u32) -> String {
-        (from..to).map(|n| format!("2026-11-23T15:39:{n:02}.000000001Z stdout F line {n}\n")).collect()
+        (from..to)
+            .map(|n| format!("2026-11-23T15:39:{n:02}.000000001Z stdout F line {n}\n"))
+            .collect()
     }
 
     fn texts(from: u32, to: u32) -> String {
@@ -291,7 +294,8 @@ mod tests {
 
     impl Dir {
         fn new(name: &str) -> Self {
-            let dir = std::env::temp_dir().join(format!("coracle-logs-{name}-{}", std::process::id()));
+            let dir =
+                std::env::temp_dir().join(format!("coracle-logs-{name}-{}", std::process::id()));
             fs::create_dir_all(&dir).unwrap();
             Self(dir)
         }

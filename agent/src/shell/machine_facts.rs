@@ -12,7 +12,12 @@ use nix::sys::statvfs::statvfs;
 
 /// Reads everything. `server` is the API server's address if it is known: the address that leads there comes first.
 /// `lacking` is what the runtime found missing.
-pub(crate) fn read(name: &str, data_dir: &Path, server: Option<SocketAddr>, lacking: &[Fact]) -> NodeFacts {
+pub(crate) fn read(
+    name: &str,
+    data_dir: &Path,
+    server: Option<SocketAddr>,
+    lacking: &[Fact],
+) -> NodeFacts {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let meminfo = text("/proc/meminfo");
     let (disk_bytes, disk_free_bytes) = match statvfs(data_dir) {
@@ -48,7 +53,11 @@ pub(crate) fn read(name: &str, data_dir: &Path, server: Option<SocketAddr>, lack
         lacking: lacking
             .iter()
             .filter(|fact| fact.kind != FactKind::Good)
-            .map(|fact| Lack { name: fact.name.into(), found: fact.found.clone(), fix: fact.fix.clone() })
+            .map(|fact| Lack {
+                name: fact.name.into(),
+                found: fact.found.clone(),
+                fix: fact.fix.clone(),
+            })
             .collect(),
     }
 }
@@ -67,15 +76,20 @@ pub(crate) fn architecture() -> &'static str {
 fn addresses(server: Option<SocketAddr>) -> Vec<String> {
     // Connecting a datagram socket sends nothing; the kernel only chooses the source address.
     let towards = |to: SocketAddr| -> Option<IpAddr> {
-        let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+        let any: SocketAddr =
+            if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
         let socket = UdpSocket::bind(any).ok()?;
         socket.connect(to).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
-    let out: [SocketAddr; 2] = [([192, 0, 2, 1], 9).into(), ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9).into()];
+    let out: [SocketAddr; 2] =
+        [([192, 0, 2, 1], 9).into(), ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9).into()];
     let mut found: Vec<IpAddr> = Vec::new();
     for ip in server.into_iter().chain(out).filter_map(towards) {
-        if !ip.is_loopback() && !ip.is_unspecified() && !found.iter().any(|known| known.is_ipv4() == ip.is_ipv4()) {
+        if !ip.is_loopback()
+            && !ip.is_unspecified()
+            && !found.iter().any(|known| known.is_ipv4() == ip.is_ipv4())
+        {
             found.push(ip);
         }
     }
@@ -118,7 +132,10 @@ mod tests {
     #[test]
     fn files_read() {
         assert_eq!(kib("MemTotal:  1024 kB\nMemAvailable:  512 kB\n", "MemAvailable:"), 512);
-        assert_eq!(os_image("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"), "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!(
+            os_image("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+            "Debian GNU/Linux 12 (bookworm)"
+        );
         assert_eq!(os_image(""), "Linux");
     }
 }

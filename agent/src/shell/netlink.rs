@@ -12,7 +12,8 @@ use nix::{
     net::if_::if_nametoindex,
     sched::{CloneFlags, setns},
     sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+        socket,
     },
 };
 
@@ -219,7 +220,10 @@ pub(crate) fn index(name: &str) -> io::Result<u32> {
 }
 
 /// Runs on a thread of its own inside a network namespace.
-pub(crate) fn inside<T: Send>(netns: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn inside<T: Send>(
+    netns: &File,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             setns(netns, CloneFlags::CLONE_NEWNET)?;

@@ -20,7 +20,7 @@ use coracle_agent_logic::PodUid;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    log::{info, warn},
+    log::{info, warning},
     netlink::{Netlink, index, inside},
     state::{StateDir, write_whole},
 };
@@ -81,7 +81,8 @@ impl Range {
         let bad = || NetworkError::BadRange(cidr.into());
         let (ip, prefix) = cidr.split_once('/').ok_or_else(bad)?;
         let ip: Ipv4Addr = ip.parse().map_err(|_| bad())?;
-        let prefix: u8 = prefix.parse().ok().filter(|prefix| (8..=30).contains(prefix)).ok_or_else(bad)?;
+        let prefix: u8 =
+            prefix.parse().ok().filter(|prefix| (8..=30).contains(prefix)).ok_or_else(bad)?;
         let base = u32::from(ip) & (u32::MAX << (32 - prefix));
         Ok(Self { base, prefix })
     }
@@ -99,7 +100,10 @@ impl Range {
     /// The first free one after `last`, going round.
     fn next(self, given: &BTreeSet<Ipv4Addr>, last: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let pods = self.pods();
-        let from = last.map(u32::from).filter(|last| pods.contains(last)).map_or(pods.start, |last| last + 1);
+        let from = last
+            .map(u32::from)
+            .filter(|last| pods.contains(last))
+            .map_or(pods.start, |last| last + 1);
         (from..pods.end).chain(pods.start..from).map(Ipv4Addr::from).find(|ip| !given.contains(ip))
     }
 }
@@ -107,7 +111,8 @@ impl Range {
 impl Network {
     pub(crate) fn open(state: &StateDir, wanted_bridge: Option<String>) -> Self {
         let kept = fs::read(state.agent("network.json")).ok();
-        let kept: Kept = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let kept: Kept =
+            kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         Self {
             state: state.clone(),
             wanted_bridge,
@@ -122,8 +127,9 @@ impl Network {
 
     fn save(&self, kept: &Kept) -> Result<(), NetworkError> {
         let bytes = serde_json::to_vec(kept).unwrap_or_default();
-        write_whole(&self.state.agent("network.json"), &bytes, 0o600)
-            .map_err(|source| NetworkError::Io { doing: "cannot write network.json".into(), source })
+        write_whole(&self.state.agent("network.json"), &bytes, 0o600).map_err(|source| {
+            NetworkError::Io { doing: "cannot write network.json".into(), source }
+        })
     }
 
     /// Notes what the control plane said. True if something is new.
@@ -229,7 +235,10 @@ impl Network {
         if !kept.bridge.is_empty() && ours(&kept.bridge) {
             return kept.bridge.clone();
         }
-        (0..64).map(|number| format!("coracle{number}")).find(|name| ours(name)).unwrap_or("coracle0".into())
+        (0..64)
+            .map(|number| format!("coracle{number}"))
+            .find(|name| ours(name))
+            .unwrap_or("coracle0".into())
     }
 
     /// Plugs a pod in: gives its address. Done twice it gives the same.
@@ -301,7 +310,7 @@ impl Network {
         };
         for uid in stray {
             if let Err(error) = self.detach(&uid) {
-                warn!("address of pod {uid}: {error}");
+                warning!("address of pod {uid}: {error}");
             }
         }
     }
@@ -329,7 +338,7 @@ fn rules(bridge: &str, cidr: &str, to_server: Option<((Ipv4Addr, u16), SocketAdd
                     "    iifname \"{bridge}\" ip daddr {ip} tcp dport {port} dnat to {to}:{to_port}\n"
                 );
             }
-            IpAddr::V6(_) => warn!(
+            IpAddr::V6(_) => warning!(
                 "the API server was reached over IPv6; pods with IPv4 addresses cannot reach it at {ip}: give --server an IPv4 address"
             ),
         }
@@ -391,7 +400,7 @@ fn accept_forwarding(bridge: &str) {
                 let insert = format!("insert rule ip filter FORWARD {rule} counter accept\n");
                 match nft(&insert) {
                     Ok(()) => info!("accepted {rule} in another program's FORWARD chain"),
-                    Err(error) => warn!("cannot accept {rule} in the FORWARD chain: {error}"),
+                    Err(error) => warning!("cannot accept {rule} in the FORWARD chain: {error}"),
                 }
             }
         }
@@ -410,7 +419,9 @@ fn accept_forwarding(bridge: &str) {
                     .is_ok_and(|status| status.success())
             };
             if !run("-C") && !run("-I") {
-                warn!("cannot accept {side} {bridge} in the legacy FORWARD chain; is iptables-legacy installed?");
+                warning!(
+                    "cannot accept {side} {bridge} in the legacy FORWARD chain; is iptables-legacy installed?"
+                );
             }
         }
     }
@@ -433,8 +444,10 @@ fn write_sysctl(name: &str, value: &str) -> Result<(), NetworkError> {
     if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
         return Ok(());
     }
-    fs::write(&path, value)
-        .map_err(|source| NetworkError::Io { doing: format!("cannot write {value} to {path}"), source })
+    fs::write(&path, value).map_err(|source| NetworkError::Io {
+        doing: format!("cannot write {value} to {path}"),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -468,8 +481,11 @@ mod tests {
     #[test]
     fn the_table_leads_out_and_to_the_server() {
         let server = "192.0.2.9:6443".parse().unwrap();
-        let text = rules("coracle0", "10.42.0.0/24", Some(((Ipv4Addr::new(10, 43, 0, 1), 443), server)));
-        assert!(text.contains("iifname \"coracle0\" ip daddr 10.43.0.1 tcp dport 443 dnat to 192.0.2.9:6443"));
+        let text =
+            rules("coracle0", "10.42.0.0/24", Some(((Ipv4Addr::new(10, 43, 0, 1), 443), server)));
+        assert!(text.contains(
+            "iifname \"coracle0\" ip daddr 10.43.0.1 tcp dport 443 dnat to 192.0.2.9:6443"
+        ));
         assert!(text.contains("ip saddr 10.42.0.0/24 oifname != \"coracle0\" masquerade"));
         assert_eq!(host_end(&PodUid::parse("u1").unwrap()).len(), 15);
     }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{
     Shell,
     api::{Api, ApiError},
-    clock, limits, log::{info, warn},
+    clock, limits,
+    log::{info, warning},
     machine_facts,
     rt::{jitter, sleep},
     watch::{self, Seen},
@@ -23,7 +24,7 @@ pub(crate) async fn keep_status(shell: Rc<Shell>, api: Api) {
         match status_once(&shell, &api, &path, &mut known).await {
             Ok(()) => sleep(limits::FACTS_EVERY).await,
             Err(error) => {
-                warn!("node status: {error}; trying again");
+                warning!("node status: {error}; trying again");
                 known = None;
                 sleep(jitter(Duration::from_secs(5))).await;
             }
@@ -42,7 +43,8 @@ async fn status_once(
         let found = match api.get(path).await {
             Ok(found) => found,
             Err(error) if error.is_not_found() => {
-                let made = api.post("/api/v1/nodes", &node::object(&facts, &shell.options.labels)).await?;
+                let made =
+                    api.post("/api/v1/nodes", &node::object(&facts, &shell.options.labels)).await?;
                 info!("registered node {}", facts.name);
                 shell.tales.about_node("Starting", "Starting coracle-agent.".into());
                 made
@@ -77,7 +79,9 @@ async fn label(
 ) -> Result<(), ApiError> {
     let wanted = node::object(facts, &shell.options.labels);
     let wanted = wanted.pointer("/metadata/labels").and_then(Value::as_object);
-    let has = |key: &str| found.get("metadata").and_then(|meta| meta.get("labels")).and_then(|labels| labels.get(key));
+    let has = |key: &str| {
+        found.get("metadata").and_then(|meta| meta.get("labels")).and_then(|labels| labels.get(key))
+    };
     let missing: serde_json::Map<String, Value> = wanted
         .into_iter()
         .flatten()
@@ -99,7 +103,8 @@ pub(crate) async fn follow(shell: Rc<Shell>, api: Api) {
             Seen::Changed(object) => Some(object),
             Seen::Gone(_) => None,
         };
-        let cidr = object.as_ref().and_then(|node| node.pointer("/spec/podCIDR")).and_then(Value::as_str);
+        let cidr =
+            object.as_ref().and_then(|node| node.pointer("/spec/podCIDR")).and_then(Value::as_str);
         if let Some(cidr) = cidr {
             shell.network_learned(Some(cidr.to_owned()), None).await;
         }
@@ -135,7 +140,7 @@ pub(crate) async fn keep_lease(shell: Rc<Shell>, api: Api) {
         match renewed {
             Ok(_) => sleep(limits::LEASE_EVERY).await,
             Err(error) => {
-                warn!("cannot renew the node's lease at {}: {error}", rfc3339(clock::wall_s()));
+                warning!("cannot renew the node's lease at {}: {error}", rfc3339(clock::wall_s()));
                 sleep(jitter(Duration::from_secs(2))).await;
             }
         }

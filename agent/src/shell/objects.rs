@@ -107,7 +107,8 @@ impl Follower {
     }
 
     fn follow(&self, key: Key) -> Task<()> {
-        let (api, changed, followed) = (self.api.clone(), self.changed.clone(), Rc::clone(&self.followed));
+        let (api, changed, followed) =
+            (self.api.clone(), self.changed.clone(), Rc::clone(&self.followed));
         self.local.held(async move {
             let (namespace, reference) = key.clone();
             let (plural, name) = plural(&reference);
@@ -140,11 +141,16 @@ impl Follower {
 }
 
 /// Reads objects once.
-pub(crate) async fn read(api: &Api, namespace: &str, wanted: BTreeSet<ObjectRef>) -> Result<Objects, ApiError> {
+pub(crate) async fn read(
+    api: &Api,
+    namespace: &str,
+    wanted: BTreeSet<ObjectRef>,
+) -> Result<Objects, ApiError> {
     let mut objects = Objects::new();
     for reference in wanted {
         let (plural, name) = plural(&reference);
-        let found = match api.get(&format!("/api/v1/namespaces/{namespace}/{plural}/{name}")).await {
+        let found = match api.get(&format!("/api/v1/namespaces/{namespace}/{plural}/{name}")).await
+        {
             Ok(object) => Some(data(&reference, &object)),
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error),
@@ -164,7 +170,8 @@ fn plural(reference: &ObjectRef) -> (&'static str, &str) {
 /// Keys and values of a ConfigMap or Secret.
 pub(crate) fn data(reference: &ObjectRef, object: &Value) -> Data {
     let pairs = |field: &str| object.get(field).and_then(Value::as_object).into_iter().flatten();
-    let decoded = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
+    let decoded =
+        |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
     let encoded = match reference {
         ObjectRef::ConfigMap(_) => "binaryData",
         ObjectRef::Secret(_) => "data",
@@ -174,7 +181,9 @@ pub(crate) fn data(reference: &ObjectRef, object: &Value) -> Data {
         .collect();
     if matches!(reference, ObjectRef::ConfigMap(_)) {
         data.extend(
-            pairs("data").filter_map(|(key, value)| Some((key.clone(), value.as_str()?.as_bytes().to_vec()))),
+            pairs("data").filter_map(|(key, value)| {
+                Some((key.clone(), value.as_str()?.as_bytes().to_vec()))
+            }),
         );
     }
     data
@@ -200,7 +209,8 @@ pub(crate) fn to_disk(objects: &Objects) -> Vec<u8> {
 pub(crate) fn from_disk(bytes: &[u8]) -> Objects {
     type Stored = (String, String, Option<BTreeMap<String, String>>);
     let stored: Vec<Stored> = serde_json::from_slice(bytes).unwrap_or_default();
-    let decode = |text: &String| base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
+    let decode =
+        |text: &String| base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
     stored
         .into_iter()
         .filter_map(|(plural, name, data)| {
@@ -209,7 +219,8 @@ pub(crate) fn from_disk(bytes: &[u8]) -> Objects {
                 "secrets" => ObjectRef::Secret(name),
                 _ => return None,
             };
-            let data = data.map(|data| data.iter().map(|(key, value)| (key.clone(), decode(value))).collect());
+            let data = data
+                .map(|data| data.iter().map(|(key, value)| (key.clone(), decode(value))).collect());
             Some((reference, data))
         })
         .collect()
@@ -225,12 +236,16 @@ mod tests {
         let map = ObjectRef::ConfigMap("m".into());
         let secret = ObjectRef::Secret("s".into());
         let objects: Objects = [
-            (map.clone(), Some(data(&map, &json!({"data": {"a": "1"}, "binaryData": {"b": "AP8="}})))),
+            (
+                map.clone(),
+                Some(data(&map, &json!({"data": {"a": "1"}, "binaryData": {"b": "AP8="}}))),
+            ),
             (secret.clone(), Some(data(&secret, &json!({"data": {"t": "czNjcmV0"}})))),
             (ObjectRef::Secret("none".into()), None),
         ]
         .into();
-        let of = |reference: &ObjectRef, key: &str| objects[reference].as_ref().unwrap()[key].clone();
+        let of =
+            |reference: &ObjectRef, key: &str| objects[reference].as_ref().unwrap()[key].clone();
         assert_eq!(of(&map, "a"), b"1");
         assert_eq!(of(&map, "b"), [0, 255]);
         assert_eq!(of(&secret, "t"), b"s3cret");

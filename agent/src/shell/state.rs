@@ -27,7 +27,7 @@ use std::{
 use coracle_agent_logic::{Pod, PodUid};
 use serde_json::Value;
 
-use super::log::warn;
+use super::log::warning;
 
 /// Paths of the data directory.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ pub(crate) struct StateDir {
 /// The data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
-    #[error("another coracle-agent uses {0}; stop it, or give this one its own --data-dir")]
+    #[error("another coracle-agent uses {}; stop it, or give this one its own --data-dir", .0.display())]
     Locked(PathBuf),
-    #[error("cannot {doing} {path}")]
+    #[error("cannot {doing} {}", path.display())]
     Io {
         doing: &'static str,
         path: PathBuf,
@@ -70,11 +70,14 @@ impl StateDir {
     pub(crate) fn lock(&self) -> Result<File, StateError> {
         let path = self.root.join("lock");
         let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let file = open.map_err(|source| StateError::Io { doing: "open", path: path.clone(), source })?;
+        let file =
+            open.map_err(|source| StateError::Io { doing: "open", path: path.clone(), source })?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => Err(StateError::Locked(self.root.clone())),
-            Err(fs::TryLockError::Error(source)) => Err(StateError::Io { doing: "lock", path, source }),
+            Err(fs::TryLockError::Error(source)) => {
+                Err(StateError::Io { doing: "lock", path, source })
+            }
         }
     }
 
@@ -132,8 +135,8 @@ impl StateDir {
                     let status = status.and_then(|bytes| serde_json::from_slice(&bytes).ok());
                     found.push((Arc::new(pod), status));
                 }
-                Ok(_) => warn!("pod record {uid}: it speaks of another pod; left out"),
-                Err(error) => warn!("pod record {uid}: {}; left out", error.0),
+                Ok(_) => warning!("pod record {uid}: it speaks of another pod; left out"),
+                Err(error) => warning!("pod record {uid}: {}; left out", error.0),
             }
         }
         found

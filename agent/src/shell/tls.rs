@@ -92,7 +92,8 @@ impl ServerCertVerifier for Looker {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         if let Ok(mut chain) = self.chain.lock() {
-            *chain = std::iter::once(end_entity).chain(intermediates).map(|der| der.to_vec()).collect();
+            *chain =
+                std::iter::once(end_entity).chain(intermediates).map(|der| der.to_vec()).collect();
         }
         Err(rustls::Error::General("seen".into()))
     }

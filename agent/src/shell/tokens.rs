@@ -27,7 +27,11 @@ impl Mint {
     ///
     /// # Errors
     /// The API server gives none; the text is for an event.
-    pub(crate) async fn tokens(&self, api: &Api, pod: &Pod) -> Result<(Tokens, Option<i64>), String> {
+    pub(crate) async fn tokens(
+        &self,
+        api: &Api,
+        pod: &Pod,
+    ) -> Result<(Tokens, Option<i64>), String> {
         let mut tokens = Tokens::new();
         let mut first: Option<i64> = None;
         for wish in token_wishes(pod) {
@@ -77,9 +81,10 @@ async fn ask(api: &Api, pod: &Pod, wish: &TokenWish) -> Result<(String, i64), St
     });
     let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", pod.meta.namespace);
     let asked_s = clock::wall_s();
-    let answer = api.post(&path, &request).await.map_err(|error| {
-        format!("failed to fetch token: {error} (service account {account})")
-    })?;
+    let answer = api
+        .post(&path, &request)
+        .await
+        .map_err(|error| format!("failed to fetch token: {error} (service account {account})"))?;
     let token = answer.pointer("/status/token").and_then(Value::as_str).unwrap_or_default();
     if token.is_empty() {
         return Err("failed to fetch token: the API server's answer has none".into());

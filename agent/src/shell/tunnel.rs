@@ -17,7 +17,7 @@ use super::{
     Shell,
     api::Api,
     clock, limits,
-    log::{info, warn},
+    log::{info, warning},
     logs::{Reader, Wish},
     rt::{Io, Timers, jitter, sleep, within},
 };
@@ -34,7 +34,7 @@ pub(crate) async fn keep(shell: Rc<Shell>, api: Api) {
         api.connected().await;
         let began = clock::now().mono;
         if let Err(why) = serve(&shell, &api).await {
-            warn!("tunnel to the control plane: {why}; opening it again");
+            warning!("tunnel to the control plane: {why}; opening it again");
         }
         if clock::now().mono.since(began) > 60_000 {
             delay = limits::RECONNECT.0;
@@ -47,11 +47,13 @@ pub(crate) async fn keep(shell: Rc<Shell>, api: Api) {
 async fn serve(shell: &Rc<Shell>, api: &Api) -> Result<(), String> {
     let mut tls = (*api.tls()).clone();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let (stream, _) = api.server().connect(Arc::new(tls)).await.map_err(|error| error.to_string())?;
+    let (stream, _) =
+        api.server().connect(Arc::new(tls)).await.map_err(|error| error.to_string())?;
     let opening = async {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(Io(stream))
-            .await
-            .map_err(|error| error.to_string())?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(Io(stream))
+                .await
+                .map_err(|error| error.to_string())?;
         shell.local.spawn(async move {
             // Ends when the connection is handed over, or breaks: either shows below.
             let _ = connection.with_upgrades().await;
@@ -93,16 +95,26 @@ fn answer(shell: &Rc<Shell>, request: &Request<Incoming>) -> Response<Body> {
     let mut parts = path.trim_start_matches('/').split('/');
     let kind = parts.next().unwrap_or_default();
     match (request.method(), kind) {
-        (&Method::GET, "containerLogs") => match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(pod), Some(container), None) => {
-                logs(shell, namespace, pod, container, request.uri().query().unwrap_or_default())
+        (&Method::GET, "containerLogs") => {
+            match (parts.next(), parts.next(), parts.next(), parts.next()) {
+                (Some(namespace), Some(pod), Some(container), None) => logs(
+                    shell,
+                    namespace,
+                    pod,
+                    container,
+                    request.uri().query().unwrap_or_default(),
+                ),
+                _ => said(
+                    StatusCode::NOT_FOUND,
+                    "the path is /containerLogs/NAMESPACE/POD/CONTAINER",
+                ),
             }
-            _ => said(StatusCode::NOT_FOUND, "the path is /containerLogs/NAMESPACE/POD/CONTAINER"),
-        },
-        (&Method::GET, "healthz") => said(StatusCode::OK, "ok"),
-        (_, "exec" | "attach" | "portForward" | "run") => {
-            said(StatusCode::NOT_IMPLEMENTED, &format!("{kind} is not implemented by this agent yet"))
         }
+        (&Method::GET, "healthz") => said(StatusCode::OK, "ok"),
+        (_, "exec" | "attach" | "portForward" | "run") => said(
+            StatusCode::NOT_IMPLEMENTED,
+            &format!("{kind} is not implemented by this agent yet"),
+        ),
         _ => said(StatusCode::NOT_FOUND, &format!("this agent has no {path}")),
     }
 }
@@ -110,13 +122,20 @@ fn answer(shell: &Rc<Shell>, request: &Request<Incoming>) -> Response<Body> {
 fn said(code: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(Full::from(text.to_owned()).boxed_unsync());
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
-fn logs(shell: &Rc<Shell>, namespace: &str, pod: &str, container: &str, query: &str) -> Response<Body> {
+fn logs(
+    shell: &Rc<Shell>,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    query: &str,
+) -> Response<Body> {
     let now_us = clock::wall_ms().saturating_mul(1000);
     let wish = match Wish::parse(query, now_us) {
         Ok(wish) => wish,
@@ -137,7 +156,8 @@ fn logs(shell: &Rc<Shell>, namespace: &str, pod: &str, container: &str, query: &
         (Some((_, Some(before))), true) => before,
         (Some((latest, _)), false) => latest,
         (_, true) => {
-            let text = format!("previous terminated container \"{container}\" in pod \"{pod}\" not found");
+            let text =
+                format!("previous terminated container \"{container}\" in pod \"{pod}\" not found");
             return said(StatusCode::BAD_REQUEST, &text);
         }
         (None, false) => {
@@ -156,7 +176,7 @@ fn logs(shell: &Rc<Shell>, namespace: &str, pod: &str, container: &str, query: &
         let mut reader = match opened {
             Ok(reader) => reader,
             Err(error) => {
-                warn!("log of container {container} of pod {uid}: {error}");
+                warning!("log of container {container} of pod {uid}: {error}");
                 return;
             }
         };
@@ -184,7 +204,7 @@ fn logs(shell: &Rc<Shell>, namespace: &str, pod: &str, container: &str, query: &
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    warn!("log of container {container} of pod {uid}: {error}");
+                    warning!("log of container {container} of pod {uid}: {error}");
                     return;
                 }
             }

@@ -53,7 +53,8 @@ fn choose(
                 .ok_or_else(|| format!("the image's user {name} is not in its /etc/passwd"))?,
         },
     };
-    let from_passwd = passwd.lines().map(fields).find(|line| line.get(2) == Some(&uid.to_string().as_str()));
+    let from_passwd =
+        passwd.lines().map(fields).find(|line| line.get(2) == Some(&uid.to_string().as_str()));
     let name = from_passwd.as_ref().and_then(|line| line.first().copied()).unwrap_or_default();
     let gid = match (wanted_group, image_group.filter(|_| wanted_user.is_none())) {
         (Some(gid), _) => gid,
@@ -77,7 +78,10 @@ fn choose(
     let mut groups: Vec<u32> = group
         .lines()
         .map(fields)
-        .filter(|line| !name.is_empty() && line.get(3).is_some_and(|users| users.split(',').any(|user| user == name)))
+        .filter(|line| {
+            !name.is_empty()
+                && line.get(3).is_some_and(|users| users.split(',').any(|user| user == name))
+        })
         .filter_map(|line| line.get(2)?.parse().ok())
         .collect();
     for extra in all.supplemental_groups.iter().chain(&all.fs_group) {
@@ -137,10 +141,11 @@ mod tests {
 
     #[test]
     fn users_are_found() {
-        let check = |security: Value, pod: Value, image: &str, uid: u32, gid: u32, groups: &[u32]| {
-            let want = User { uid, gid, groups: groups.into() };
-            assert_eq!(of(security, pod, image), Ok(want), "{image}");
-        };
+        let check =
+            |security: Value, pod: Value, image: &str, uid: u32, gid: u32, groups: &[u32]| {
+                let want = User { uid, gid, groups: groups.into() };
+                assert_eq!(of(security, pod, image), Ok(want), "{image}");
+            };
         check(json!({}), json!({}), "", 0, 0, &[]);
         check(json!({}), json!({}), "web", 33, 34, &[50]);
         check(json!({}), json!({}), "web:root", 33, 0, &[50]);
@@ -154,7 +159,10 @@ mod tests {
     #[test]
     fn root_is_refused_where_it_is_not_wanted() {
         let error = of(json!({}), json!({"runAsNonRoot": true}), "").unwrap_err();
-        assert!(error.starts_with("container has runAsNonRoot and image will run as root"), "{error}");
+        assert!(
+            error.starts_with("container has runAsNonRoot and image will run as root"),
+            "{error}"
+        );
         assert!(of(json!({}), json!({}), "nobody").unwrap_err().contains("not in its /etc/passwd"));
     }
 }

@@ -7,7 +7,10 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink},
+    os::unix::fs::{
+        DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
+        symlink,
+    },
     path::{Path, PathBuf},
 };
 
@@ -36,9 +39,11 @@ pub(crate) fn prepare(
 ) -> Result<(), String> {
     private_dir(dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
     for volume in &pod.spec.volumes {
-        let path = path_of(dir, volume).ok_or_else(|| format!("volume name {:?} is no name", volume.name))?;
-        let failed =
-            |why: String| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name);
+        let path = path_of(dir, volume)
+            .ok_or_else(|| format!("volume name {:?} is no name", volume.name))?;
+        let failed = |why: String| {
+            format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name)
+        };
         if let Some(host) = &volume.host_path {
             check_host_path(host).map_err(failed)?;
             continue;
@@ -47,7 +52,9 @@ pub(crate) fn prepare(
         make_dir(&path, volume).map_err(|error| failed(error.to_string()))?;
         let group = pod.spec.security_context.fs_group.and_then(|group| u32::try_from(group).ok());
         match files {
-            Some(files) => publish(&path, &files, group).map_err(|error| failed(error.to_string()))?,
+            Some(files) => {
+                publish(&path, &files, group).map_err(|error| failed(error.to_string()))?
+            }
             None => own(&path, group).map_err(|error| failed(error.to_string()))?,
         }
     }
@@ -164,7 +171,8 @@ fn publish(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     // Names that are no more, and the directory that was.
     for entry in fs::read_dir(dir)?.flatten() {
         let name = entry.file_name();
-        let gone = name.to_str().is_some_and(|name| !name.starts_with("..") && !tops.contains(name));
+        let gone =
+            name.to_str().is_some_and(|name| !name.starts_with("..") && !tops.contains(name));
         if gone {
             fs::remove_file(entry.path())?;
         }
@@ -196,7 +204,8 @@ fn same(data: &Path, files: &Files) -> bool {
         && files.iter().all(|(path, file)| {
             let path = data.join(path);
             let mode = fs::metadata(&path).map(|meta| meta.permissions().mode() & 0o777);
-            mode.is_ok_and(|mode| mode == file.mode) && fs::read(&path).is_ok_and(|bytes| bytes == file.bytes)
+            mode.is_ok_and(|mode| mode == file.mode)
+                && fs::read(&path).is_ok_and(|bytes| bytes == file.bytes)
         })
 }
 
@@ -212,12 +221,16 @@ fn count(dir: &Path) -> io::Result<usize> {
 /// What `hostPath.type` asks for.
 fn check_host_path(host: &HostPath) -> Result<(), String> {
     let path = Path::new(&host.path);
-    if !path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {
+    if !path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir)
+    {
         return Err(format!("hostPath {} is not an absolute path without `..`", host.path));
     }
     let kind = fs::metadata(path).map(|meta| meta.file_type());
-    let wrong = |wanted: &str| Err(format!("hostPath type check failed: {} is not {wanted}", host.path));
-    let made = |result: io::Result<()>| result.map_err(|error| format!("cannot make {}: {error}", host.path));
+    let wrong =
+        |wanted: &str| Err(format!("hostPath type check failed: {} is not {wanted}", host.path));
+    let made = |result: io::Result<()>| {
+        result.map_err(|error| format!("cannot make {}: {error}", host.path))
+    };
     match (host.kind.as_str(), kind) {
         // Docker and kubelet make a missing path of no type a directory.
         ("", Ok(_)) => Ok(()),
@@ -245,7 +258,8 @@ mod tests {
     use coracle_agent_logic::volumes::File as Content;
 
     fn dir(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("coracle-volumes-{name}-{}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("coracle-volumes-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         dir

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     api::{Api, ApiError},
     limits,
-    log::warn,
+    log::warning,
     rt::{jitter, sleep},
 };
 
@@ -53,7 +53,12 @@ enum End {
 
 /// Follows a collection for ever. `path` is that of the collection, `selector` an encoded query (`fieldSelector=…`) or
 /// empty. `tell` is awaited before more is read: a slow one holds up the stream, and the server sees it.
-pub(crate) async fn follow<F: AsyncFnMut(Seen)>(api: &Api, path: &str, selector: &str, mut tell: F) {
+pub(crate) async fn follow<F: AsyncFnMut(Seen)>(
+    api: &Api,
+    path: &str,
+    selector: &str,
+    mut tell: F,
+) {
     let mut delay = limits::RECONNECT.0;
     loop {
         api.connected().await;
@@ -64,7 +69,7 @@ pub(crate) async fn follow<F: AsyncFnMut(Seen)>(api: &Api, path: &str, selector:
                 revision
             }
             Err(error) => {
-                warn!("cannot list {path}: {error}; trying again");
+                warning!("cannot list {path}: {error}; trying again");
                 sleep(jitter(delay)).await;
                 delay = (delay * 2).min(limits::RECONNECT.1);
                 continue;
@@ -81,7 +86,7 @@ pub(crate) async fn follow<F: AsyncFnMut(Seen)>(api: &Api, path: &str, selector:
                 }
                 End::Broke(why) => {
                     if !why.is_empty() {
-                        warn!("watch of {path} broke: {why}; going on");
+                        warning!("watch of {path} broke: {why}; going on");
                     }
                     if before == revision {
                         sleep(jitter(delay)).await;

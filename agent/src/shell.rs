@@ -1,0 +1,511 @@
+//! The agent's shell: the only part that is async, reads clocks and touches the machine. One thread runs it; what blocks
+//! goes to a few threads beside it.
+//!
+//! ```text
+//! API server ── watch ──► Event ──► Agent::step ──► Action ──► carry (runtime, images, volumes, network, API) ──► Event
+//! ```
+
+pub(crate) mod api;
+mod carry;
+pub(crate) mod clock;
+pub(crate) mod containers;
+mod events;
+mod images;
+mod join;
+pub(crate) mod limits;
+pub(crate) mod log;
+mod logs;
+pub(crate) mod machine_facts;
+mod netlink;
+mod network;
+mod node;
+mod objects;
+pub(crate) mod rt;
+mod services;
+pub(crate) mod state;
+mod tls;
+mod tokens;
+mod tunnel;
+mod users;
+mod volumes;
+mod volumes_kept;
+mod watch;
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use coracle_agent_logic::{Action, Agent, Event, Millis, Pod, PodUid, event, node::NodeFacts};
+use coracle_image::{Image, ImageStore, Mirror, Platform, Registry};
+use coracle_runtime::{
+    Config, ContainerState, ContainerStatus, Fact, PodStatus, Runtime as _, linux::LinuxRuntime,
+};
+use serde_json::Value;
+use smol::{channel, lock::Semaphore, stream::StreamExt as _};
+
+use self::{
+    api::{Api, Server},
+    events::Tales,
+    log::{info, warning},
+    network::Network,
+    rt::{Local, sleep},
+    services::Services,
+    state::StateDir,
+    tokens::Mint,
+    watch::Seen,
+};
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) server: Server,
+    pub(crate) token: Option<String>,
+    pub(crate) node_name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) mirrors: Vec<Mirror>,
+    pub(crate) bridge: Option<String>,
+    pub(crate) cgroup_root: String,
+}
+
+/// Everything that the tasks of the one thread share.
+pub(crate) struct Shell {
+    pub(crate) options: Options,
+    pub(crate) state: StateDir,
+    pub(crate) local: Local,
+    pub(crate) agent: RefCell<Agent>,
+    pub(crate) machine: RefCell<NodeFacts>,
+    pub(crate) lacking: Arc<Vec<Fact>>,
+    pub(crate) tales: Rc<Tales>,
+    events: channel::Sender<Event>,
+    runtime: Arc<LinuxRuntime>,
+    images: Arc<ImageStore>,
+    registry: Arc<Registry>,
+    network: Arc<Network>,
+    services: Services,
+    mint: Mint,
+    volumes: volumes_kept::Kept,
+    held_images: RefCell<BTreeMap<(PodUid, String), Image>>,
+    online: OnceCell<Online>,
+    permits: Semaphore,
+    pulls: Semaphore,
+    wake: Cell<Option<Millis>>,
+}
+
+/// What is there once the node has its certificate.
+struct Online {
+    api: Api,
+    follower: objects::Follower,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. Pods go on.
+///
+/// # Errors
+/// One line for people: what failed, why, what to do.
+pub(crate) fn run(options: Options) -> Result<(), String> {
+    let local = Local::default();
+    let main = local.clone();
+    smol::block_on(main.run(async move { Shell::start(local, options).await }))
+}
+
+impl Shell {
+    async fn start(local: Local, options: Options) -> Result<(), String> {
+        let state = StateDir::open(&options.data_dir).map_err(|error| chain(&error))?;
+        let _lock = state.lock().map_err(|error| chain(&error))?;
+        let program = std::env::current_exe()
+            .map_err(|error| format!("cannot find this program: {error}"))?;
+        let mut config = Config::new(state.root().to_owned(), program);
+        config.cgroup_root.clone_from(&options.cgroup_root);
+        let runtime = Arc::new(LinuxRuntime::new(config).map_err(|error| chain(&error))?);
+        let images =
+            ImageStore::open(&state.images(), Platform::host()).map_err(|error| chain(&error))?;
+        let registry = Registry::new(options.mirrors.clone(), &system_roots());
+        let network = Arc::new(Network::open(&state, options.bridge.clone()));
+        let lacking = Arc::new(images::host_facts());
+        let facts = machine_facts::read(&options.node_name, state.root(), None, &lacking);
+        let (events, incoming) = channel::bounded(limits::EVENTS_MAX);
+        let shell = Rc::new(Self {
+            tales: Rc::new(Tales::new(&options.node_name)),
+            services: Services::open(&state),
+            agent: RefCell::new(Agent::new(facts.ips.clone())),
+            machine: RefCell::new(facts),
+            permits: Semaphore::new(limits::BLOCKING_MAX),
+            pulls: Semaphore::new(limits::PULLS_MAX),
+            images: Arc::new(images),
+            registry: Arc::new(registry),
+            mint: Mint::default(),
+            volumes: volumes_kept::Kept::default(),
+            held_images: RefCell::default(),
+            online: OnceCell::new(),
+            wake: Cell::new(None),
+            options,
+            state,
+            local,
+            lacking,
+            events,
+            runtime,
+            network,
+        });
+        // Before any task: signals that come early are not lost.
+        let signals =
+            async_signal::Signals::new([async_signal::Signal::Term, async_signal::Signal::Int]);
+        let mut signals = signals.map_err(|error| format!("cannot wait for signals: {error}"))?;
+        shell.recover().await?;
+        shell.local.spawn(Rc::clone(&shell).drive(incoming));
+        shell.local.spawn(Rc::clone(&shell).watch_runtime());
+        shell.local.spawn(Rc::clone(&shell).look_after_network());
+        let (fatal, failed) = channel::bounded::<String>(1);
+        let joining = Rc::clone(&shell);
+        shell.local.spawn(async move {
+            if let Err(why) = Rc::clone(&joining).go_online().await {
+                if joining.agent.borrow().pods().next().is_some() {
+                    warning!("{why}; the pods of this node go on");
+                } else {
+                    let _ = fatal.send(why).await;
+                }
+            }
+        });
+        let stopped = async {
+            let _ = signals.next().await;
+            Ok(())
+        };
+        let failed = async {
+            match failed.recv().await {
+                Ok(why) => Err(why),
+                Err(_) => smol::future::pending().await,
+            }
+        };
+        smol::future::or(stopped, failed).await?;
+        info!("stopping; the pods of this node go on");
+        Ok(())
+    }
+
+    /// Runs something that blocks on another thread.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let _permit = self.permits.acquire().await;
+        smol::unblock(work).await
+    }
+
+    pub(crate) fn pod(&self, uid: &PodUid) -> Option<Arc<Pod>> {
+        self.agent.borrow().pod(uid).cloned()
+    }
+
+    async fn send(&self, event: Event) {
+        // The receiver lives as long as the shell.
+        let _ = self.events.send(event).await;
+    }
+
+    /// Pods from disk, what their shims still have, and the removal of what neither knows.
+    async fn recover(self: &Rc<Self>) -> Result<(), String> {
+        let (state, runtime) = (self.state.clone(), Arc::clone(&self.runtime));
+        let (pods, found) = self.blocking(move || (state.pods(), runtime.recover())).await;
+        let found = found.map_err(|error| {
+            format!("cannot find the pods of this node again: {}", chain(&error))
+        })?;
+        let known: BTreeSet<PodUid> = pods.iter().map(|(pod, _)| pod.uid.clone()).collect();
+        for (pod, status) in pods {
+            self.step(Event::FromDisk(pod, status));
+        }
+        let found: Vec<event::FoundSandbox> =
+            found.iter().filter_map(|status| self.found(status)).collect();
+        let alive: BTreeSet<PodUid> = found.iter().map(|found| found.uid.clone()).collect();
+        let keep: BTreeSet<PodUid> = known.union(&alive).cloned().collect();
+        let (state, network) = (self.state.clone(), Arc::clone(&self.network));
+        let kept = keep.clone();
+        self.blocking(move || network.retain(&kept)).await;
+        for uid in state.pod_dirs() {
+            if !keep.contains(&uid) {
+                self.carry(Action::Forget(uid));
+            }
+        }
+        if !found.is_empty() {
+            info!("found {} pods of this node again", found.len());
+        }
+        self.step(Event::Recovered(found));
+        Ok(())
+    }
+
+    fn found(&self, status: &PodStatus) -> Option<event::FoundSandbox> {
+        let uid = PodUid::parse(status.spec.uid.as_str())?;
+        let ips = if status.spec.host_network {
+            self.machine.borrow().ips.clone()
+        } else {
+            self.network.given(&uid).iter().map(Ipv4Addr::to_string).collect()
+        };
+        let containers = status.containers.iter().filter_map(found_container).collect();
+        Some(event::FoundSandbox { uid, alive: status.shim_pid.is_some(), ips, containers })
+    }
+
+    /// Takes one event to its actions.
+    fn step(self: &Rc<Self>, event: Event) {
+        let mut actions = Vec::new();
+        self.agent.borrow_mut().step(clock::now(), event, &mut actions);
+        self.wake.set(None);
+        for action in actions {
+            self.carry(action);
+        }
+    }
+
+    /// The loop: events, or the time that the machine asked for.
+    async fn drive(self: Rc<Self>, incoming: channel::Receiver<Event>) {
+        loop {
+            let due = async {
+                match self.wake.get() {
+                    Some(at) => sleep(clock::until(at)).await,
+                    None => smol::future::pending().await,
+                }
+                Some(Event::Timer)
+            };
+            let next = async { incoming.recv().await.ok() };
+            match smol::future::or(next, due).await {
+                Some(event) => self.step(event),
+                None => return,
+            }
+        }
+    }
+
+    /// Exits and lost shims, from a thread that waits for them.
+    async fn watch_runtime(self: Rc<Self>) {
+        let (send, receive) = channel::bounded(limits::EVENTS_MAX);
+        let runtime = Arc::clone(&self.runtime);
+        let waiting = std::thread::Builder::new()
+            .name("exits".into())
+            .stack_size(128 * 1024)
+            .spawn(move || {
+                loop {
+                    match runtime.wait_event(Duration::from_secs(3600)) {
+                        Ok(Some(event)) => {
+                            if send.send_blocking(event).is_err() {
+                                return;
+                            }
+                        }
+                        Ok(None) => {}
+                        Err(error) => {
+                            warning!("cannot wait for containers: {}; trying again", chain(&error));
+                            std::thread::sleep(Duration::from_secs(5));
+                        }
+                    }
+                }
+            });
+        if let Err(error) = waiting {
+            warning!("cannot start the thread that waits for containers: {error}");
+            return;
+        }
+        while let Ok(event) = receive.recv().await {
+            match event {
+                coracle_runtime::Event::ContainerExited { pod, id, exit } => {
+                    if let Some(uid) = PodUid::parse(pod.as_str()) {
+                        self.exited(uid, id.name(), id.attempt(), exit_of(&exit)).await;
+                    }
+                }
+                coracle_runtime::Event::ShimDied { pod } => {
+                    if let Some(uid) = PodUid::parse(pod.as_str()) {
+                        self.send(Event::SandboxLost(uid)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Once a minute: what other programs did to the packet filter.
+    async fn look_after_network(self: Rc<Self>) {
+        let mut told = String::new();
+        loop {
+            let network = Arc::clone(&self.network);
+            match self.blocking(move || network.look_after()).await {
+                Ok(()) => told.clear(),
+                Err(network::NetworkError::NoRange) => {}
+                Err(error) => {
+                    let text = chain(&error);
+                    if text != told {
+                        warning!("pod network: {text}");
+                        told = text;
+                    }
+                }
+            }
+            sleep(limits::FILTER_EVERY).await;
+        }
+    }
+
+    /// The control plane said something about the network.
+    pub(crate) async fn network_learned(&self, cidr: Option<String>, server: Option<SocketAddr>) {
+        let (network, service) = (Arc::clone(&self.network), self.services.kubernetes());
+        let done = self
+            .blocking(move || match network.learn(cidr.as_deref(), server, service) {
+                Ok(true) => network.ensure(),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            })
+            .await;
+        match done {
+            Ok(()) | Err(network::NetworkError::NoRange) => {}
+            Err(error) => warning!("pod network: {}", chain(&error)),
+        }
+    }
+
+    /// Joins if that was not done, and starts everything that talks to the control plane.
+    async fn go_online(self: Rc<Self>) -> Result<(), String> {
+        let node = &self.options.node_name;
+        let joined = match join::kept(&self.state, node) {
+            Some(joined) => joined,
+            None => {
+                let token = self.options.token.as_deref();
+                join::join(&self.local, &self.state, &self.options.server, node, token)
+                    .await
+                    .map_err(|error| error.to_string())?
+            }
+        };
+        let tls = tls::client(&joined.ca_pem, Some(&joined.identity), &["h2"])
+            .map_err(|error| error.0)?;
+        let api = Api::dial(&self.local, self.options.server.clone(), tls, None);
+        let (changed, to_refresh) = channel::bounded(limits::EVENTS_MAX);
+        let follower = objects::Follower::new(&self.local, api.clone(), changed);
+        if self.online.set(Online { api: api.clone(), follower }).is_err() {
+            return Err("joined twice".into());
+        }
+        let spawn = |task| self.local.spawn(task);
+        let (shell, renewing) = (Rc::clone(&self), api.clone());
+        self.local.spawn(async move {
+            let ca_pem = joined.ca_pem;
+            let node = shell.options.node_name.clone();
+            join::keep_certified(
+                &renewing.clone(),
+                &shell.state,
+                &node,
+                joined.identity,
+                |identity| match tls::client(&ca_pem, Some(identity), &["h2"]) {
+                    Ok(tls) => renewing.renew(tls),
+                    Err(error) => warning!("cannot use the new certificate: {}", error.0),
+                },
+            )
+            .await;
+        });
+        self.local.spawn(Rc::clone(&self.tales).send(api.clone()));
+        self.local.spawn(node::keep_status(Rc::clone(&self), api.clone()));
+        self.local.spawn(node::follow(Rc::clone(&self), api.clone()));
+        self.local.spawn(node::keep_lease(Rc::clone(&self), api.clone()));
+        self.local.spawn(tunnel::keep(Rc::clone(&self), api.clone()));
+        let shell = Rc::clone(&self);
+        spawn(Box::pin(async move {
+            while let Ok(uid) = to_refresh.recv().await {
+                shell.refresh_volumes(&uid);
+            }
+        }) as std::pin::Pin<Box<dyn Future<Output = ()>>>);
+        self.local.spawn(Rc::clone(&self).follow_services(api.clone()));
+        self.local.spawn(Rc::clone(&self).follow_pods(api));
+        Ok(())
+    }
+
+    async fn follow_pods(self: Rc<Self>, api: Api) {
+        let selector = watch::field_selector("spec.nodeName", &self.options.node_name);
+        watch::follow(&api, "/api/v1/pods", &selector, async |seen| match seen {
+            Seen::Listed(items) => {
+                let mut uids = BTreeSet::new();
+                for item in items {
+                    // A pod that cannot be read is still there: it must not be taken for deleted.
+                    uids.extend(uid_of(&item));
+                    self.pod_seen(item).await;
+                }
+                self.send(Event::Listed(uids)).await;
+            }
+            Seen::Changed(item) => self.pod_seen(item).await,
+            Seen::Gone(item) => {
+                if let Some(uid) = uid_of(&item) {
+                    self.send(Event::PodGone(uid)).await;
+                }
+            }
+        })
+        .await;
+    }
+
+    async fn pod_seen(&self, item: Value) {
+        match Pod::parse(item.to_string().into_bytes().into()) {
+            Ok(pod) => self.send(Event::PodChanged(Arc::new(pod))).await,
+            Err(error) => warning!("a pod of this node cannot be read: {}; left alone", error.0),
+        }
+    }
+
+    async fn follow_services(self: Rc<Self>, api: Api) {
+        watch::follow(&api, "/api/v1/services", "", async |seen| {
+            self.services.take(seen);
+            self.network_learned(None, api.peer()).await;
+        })
+        .await;
+    }
+}
+
+fn uid_of(item: &Value) -> Option<PodUid> {
+    item.pointer("/metadata/uid").and_then(Value::as_str).and_then(PodUid::parse)
+}
+
+/// How a container ended, for the pod machine; its last words are read elsewhere.
+fn exit_of(exit: &coracle_runtime::Exit) -> event::Exit {
+    event::Exit {
+        code: exit.code,
+        signal: exit.signal,
+        oom_killed: exit.oom_killed,
+        started_s: seconds(exit.started_at_ms),
+        finished_s: seconds(exit.finished_at_ms),
+        message: String::new(),
+    }
+}
+
+fn seconds(ms: u64) -> i64 {
+    i64::try_from(ms / 1000).unwrap_or(i64::MAX)
+}
+
+fn found_container(status: &ContainerStatus) -> Option<event::FoundContainer> {
+    let (started_s, exit) = match &status.state {
+        ContainerState::Running { started_at_ms, .. } => (seconds(*started_at_ms), None),
+        ContainerState::Starting => (clock::wall_s(), None),
+        ContainerState::Exited(exit) => (seconds(exit.started_at_ms), Some(exit_of(exit))),
+        ContainerState::StartFailed { message, at_ms } => {
+            let at_s = seconds(*at_ms);
+            let exit = event::Exit {
+                code: 128,
+                started_s: at_s,
+                finished_s: at_s,
+                message: message.clone(),
+                ..event::Exit::default()
+            };
+            (at_s, Some(exit))
+        }
+        ContainerState::Unknown => return None,
+    };
+    let name = status.id.name().to_owned();
+    Some(event::FoundContainer { name, attempt: status.id.attempt(), started_s, exit })
+}
+
+/// The certificate authorities that the system trusts, for registries.
+fn system_roots() -> Vec<u8> {
+    let places = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ];
+    let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let found =
+        own.into_iter().chain(places.map(PathBuf::from)).find_map(|path| std::fs::read(path).ok());
+    found.unwrap_or_default()
+}
+
+/// An error and all its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
