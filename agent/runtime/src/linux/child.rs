@@ -455,15 +455,21 @@ fn rlimits() -> Result<(), Errno> {
 }
 
 fn signals() -> Result<(), Errno> {
-    // SAFETY: an empty set is made before it is used; SIG_DFL is a valid disposition. Those that cannot be set are skipped.
+    /// Zeros are the kernel's `sigaction` for SIG_DFL, whose size is below this on every architecture.
+    const DEFAULT: [u64; 8] = [0; 8];
+    const MASK_BYTES: usize = 8;
+    // The C library's functions would keep their hands on two signals of their own, and leave them ignored if they are.
+    // SAFETY: reads of the kernel are within the array; no old action or mask is asked for.
     unsafe {
         libc::umask(0o022);
         for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
+            let none = ptr::null_mut::<c_void>();
+            // SIGKILL and SIGSTOP cannot be set, and need not be.
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), none, MASK_BYTES);
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()).into())
+        let (how, none) = (libc::SIG_SETMASK, ptr::null_mut::<c_void>());
+        let mask = DEFAULT.as_ptr();
+        check(libc::syscall(libc::SYS_rt_sigprocmask, how, mask, none, MASK_BYTES))
     }
 }
 
