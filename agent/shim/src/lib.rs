@@ -34,7 +34,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     run(args, false)
 }
 
-/// As [`main`], and takes `--fail-step N`: that step of every container's plan fails.
+/// As [`main`], and takes `--fail-step N`: the first start fails at that step of its plan, the next at the one after it.
 #[doc(hidden)]
 pub fn main_for_tests(args: impl Iterator<Item = OsString>) -> ExitCode {
     run(args, true)

@@ -1,26 +1,25 @@
 //! What happened to each attempt, on disk: the memory that outlives shim and agent.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 
 use coracle_runtime::linux::protocol::RECORDS;
 use coracle_runtime::{ContainerId, ContainerState, ContainerStatus, wire};
 
-/// Writes a container's state, replacing the one before. With `durable` it is on disk when this returns, whatever
-/// happens to the power; a start is not waited for, since after a power cut nothing runs.
+/// Writes a container's state over the one before. With `durable` it is on disk when this returns, whatever happens to
+/// the power (a filesystem that syncs a new file syncs its name with it: ext4, f2fs, btrfs, xfs). A record that a power
+/// cut damaged says that the container was started, and no more; a start is not waited for, since then nothing runs.
 pub(crate) fn write(status: &ContainerStatus, durable: bool) -> io::Result<()> {
-    let path = format!("{RECORDS}/{}", status.id);
-    let new = format!("{RECORDS}/.{}", status.id);
-    let mut file = File::create(&new)?;
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(format!("{RECORDS}/{}", status.id))?;
     file.write_all(&wire::encode(status))?;
-    if durable {
-        file.sync_all()?;
-    }
-    fs::rename(&new, &path)?;
-    if durable {
-        File::open(RECORDS)?.sync_all()?;
-    }
-    Ok(())
+    if durable { file.sync_all() } else { Ok(()) }
 }
 
 /// Forgets a container. `Ok` if it is not there.

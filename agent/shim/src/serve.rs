@@ -352,6 +352,7 @@ impl Shim {
                 os::exit_now(0)
             }
             Ok(Forked::Parent(_)) => {
+                self.fail_step = self.fail_step.map(|step| step + 1);
                 self.entries.push(entry);
                 None
             }

@@ -1,5 +1,11 @@
 //! What a pod costs: memory of its shim, time to a running process.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, helpers too"
+)]
+
 mod host;
 
 use std::fs;
@@ -41,6 +47,13 @@ fn a_pod_costs_little() {
         .map(|status| pss_kib(status.shim_pid.unwrap()))
         .collect();
     println!("pod, start, run true, remove: {times:?}; shims' PSS in KiB: {shims:?}");
+    if std::env::var_os("CORACLE_SHOW_MAPS").is_some() {
+        let status = host.runtime.pod(&host::pod_spec("cost1").uid).unwrap().unwrap();
+        println!(
+            "{}",
+            fs::read_to_string(format!("/proc/{}/smaps", status.shim_pid.unwrap())).unwrap()
+        );
+    }
     let begun = Instant::now();
     host.runtime.remove_pod(&host::pod_spec("cost0").uid).unwrap();
     println!("remove pod {:?}", begun.elapsed());

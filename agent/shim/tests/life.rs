@@ -1,5 +1,11 @@
 //! A container's life on the real kernel: start, output, ways to end, restart of the agent, death of the shim, removal.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, helpers too"
+)]
+
 mod host;
 
 use std::collections::BTreeSet;

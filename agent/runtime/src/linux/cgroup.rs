@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,7 +80,7 @@ impl CgroupSet {
     }
 
     /// `mountinfo` is that file; `v2` the controllers of a v2 tree at [`MOUNT`], empty if there is none.
-    fn parse(mountinfo: &str, v2_controllers: &str) -> Self {
+    pub(super) fn parse(mountinfo: &str, v2_controllers: &str) -> Self {
         let (mut v2, mut trees, mut v1_trees) = (false, Vec::new(), Vec::new());
         for line in mountinfo.lines() {
             let Some((left, right)) = line.split_once(" - ") else { continue };
@@ -176,7 +177,7 @@ impl CgroupSet {
         }
     }
 
-    /// Sets the limits that this host has controllers for; [`super::doctor`]'s facts tell of the others.
+    /// Sets the limits that this host has controllers for; [`super::facts`] tell of the others.
     pub fn limit(&self, path: &str, resources: &Resources) -> Result<(), RuntimeError> {
         let group = self.group(path);
         let failed = |error: cgroups_rs::error::Error| failed("limit cgroup", path, &error);
@@ -233,6 +234,12 @@ impl CgroupSet {
         self.group(path)
             .add_task_by_tgid(id)
             .map_err(|error| failed("add a process to cgroup", path, &error))
+    }
+
+    /// The group's directory on a host with one tree, to clone a process into it.
+    pub(super) fn open_v2(&self, path: &str) -> Option<OwnedFd> {
+        let dir = self.v2.then(|| Path::new(MOUNT).join(path))?;
+        fs::File::open(dir).ok().map(OwnedFd::from)
     }
 
     /// The file whose `oom_kill` line counts processes of the group that the kernel killed for memory.

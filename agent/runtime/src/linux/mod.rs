@@ -12,7 +12,9 @@
 mod cgroup;
 mod child;
 mod client;
+mod doctor;
 mod host;
+mod layers;
 mod net;
 pub mod os;
 pub mod protocol;
@@ -22,5 +24,7 @@ mod spawn;
 pub mod starter;
 
 pub use cgroup::{CgroupSet, Controller};
+pub use doctor::facts;
+pub use layers::user_of_image;
 pub use net::prepare_pod_namespaces;
 pub use runtime::LinuxRuntime;

@@ -439,20 +439,20 @@ impl Sys for PodMaker<'_> {
     }
 }
 
-/// What the records say of a pod whose shim is dead: what had not ended then is unknown.
+/// What the records say of a pod whose shim is dead: what had not ended then is unknown, and so is a damaged record.
 fn records(state: &Path) -> Vec<ContainerStatus> {
     let entries = fs::read_dir(state.join(RECORDS)).into_iter().flatten().filter_map(Result::ok);
-    let mut found: Vec<_> = entries
-        .filter_map(|entry| wire::decode::<ContainerStatus>(&fs::read(entry.path()).ok()?).ok())
-        .map(|status| match status.state {
-            ContainerState::Starting | ContainerState::Running { .. } => {
-                ContainerStatus { state: ContainerState::Unknown, ..status }
-            }
-            ContainerState::StartFailed { .. }
-            | ContainerState::Exited(_)
-            | ContainerState::Unknown => status,
-        })
-        .collect();
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(ContainerId::from_dir_name) else { continue };
+        let record = wire::decode::<ContainerStatus>(&fs::read(entry.path()).unwrap_or_default());
+        let state = match record {
+            Ok(status) if !status.state.is_live() => status.state,
+            Ok(_) | Err(_) => ContainerState::Unknown,
+        };
+        found.push(ContainerStatus { id, state });
+    }
     found.sort_by(|a, b| a.id.cmp(&b.id));
     found
 }

@@ -187,19 +187,20 @@ impl Starter<'_> {
         let Some(stdio) = self.stdio.take() else {
             return Err(StepError { message: "spawned twice".into(), errno: None });
         };
-        let spawn = Spawn { steps, stdio, filter: &self.filter, fail_at };
+        let dir = self.host.cgroups.open_v2(cgroup);
+        let spawn = Spawn { steps, stdio, filter: &self.filter, cgroup: dir, fail_at };
         let (cgroups, report, pid_out) = (&self.host.cgroups, &mut *self.report, &mut self.pid);
         let log = self.spec.log.clone();
         let oom_file = cgroups.oom_file(cgroup);
         cgroups.kill_together_on_oom(cgroup);
-        spawn.run(&mut |pid| {
+        spawn.run(&mut |pid, to_be_placed| {
             *pid_out = pid;
             send(report, &Report::Cloned { pid, log: log.clone(), oom_file: oom_file.clone() })
                 .map_err(|error| StepError {
                     message: format!("tell the shim of the container's process: {error}"),
                     errno: error.raw_os_error(),
                 })?;
-            cgroups.add(cgroup, pid).map_err(step_error)
+            if to_be_placed { cgroups.add(cgroup, pid).map_err(step_error) } else { Ok(()) }
         })
     }
 }

@@ -1,4 +1,5 @@
-//! The shim by itself, for tests: `--data-dir DIR --pod UID`, and `--fail-step N` to make a step of every start fail (R4).
+//! The shim by itself, for tests: `--data-dir DIR --pod UID`, and `--fail-step N` to make
+//! the first start fail at step N, the next at the step after it, and so on (R4).
 
 use std::process::ExitCode;
 

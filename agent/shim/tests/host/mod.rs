@@ -43,7 +43,10 @@ impl TestHost {
         let config = Config {
             data_dir: dir.join("data"),
             cgroup_root: name,
-            shim_program: env!("CARGO_BIN_EXE_coracle-test-shim").into(),
+            // Another build of it (release, static) can be measured with the same tests.
+            shim_program: std::env::var_os("CORACLE_TEST_SHIM")
+                .unwrap_or_else(|| env!("CARGO_BIN_EXE_coracle-test-shim").into())
+                .into(),
             shim_args: Vec::new(),
         };
         let layer = busybox(&dir.join("layer"));
@@ -51,9 +54,9 @@ impl TestHost {
         Self { dir, config, runtime, layer }
     }
 
-    /// The same host, with a shim that fails at a step of every container's plan.
-    pub fn fail_at(&mut self, step: usize) {
-        self.config.shim_args = vec!["--fail-step".into(), step.to_string().into()];
+    /// The same host, with shims whose first start fails at the first step, the second at the second, and so on.
+    pub fn fail_each_step_in_turn(&mut self) {
+        self.config.shim_args = vec!["--fail-step".into(), "0".into()];
         self.restart_agent();
     }
 
@@ -138,7 +141,8 @@ impl TestHost {
     pub fn traces(&self) -> BTreeSet<String> {
         let mut traces = BTreeSet::new();
         for dir in self.cgroup_dirs() {
-            traces.insert(format!("cgroup {}", dir.display()));
+            let below = files_below(&dir).into_iter().filter(|path| path.is_dir());
+            traces.extend(below.chain([dir]).map(|dir| format!("cgroup {}", dir.display())));
         }
         for entry in files_below(&self.config.data_dir.join("pods")) {
             traces.insert(format!("file {}", entry.display()));
