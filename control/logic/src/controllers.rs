@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use coracle_api::{Object, Resource, Status};
+use coracle_keys::Keys;
 use serde_json::Value;
 
 use crate::{
@@ -12,19 +13,32 @@ use crate::{
 };
 
 mod ask;
+mod bootstrap_tokens;
+mod certificates;
+#[cfg(test)]
+mod cluster_tests;
 mod deployment;
+mod gc;
 mod limits;
+mod namespaces;
+mod nodes;
 mod owned;
+mod pod_gc;
 mod pods;
 mod queue;
 mod recorder;
 mod replicaset;
+mod root_ca;
+mod service_accounts;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub(crate) use ask::{About, Ask, Note, Tone, about};
 pub(crate) use recorder::{Recorder, Same};
+use work::Work;
 
 /// A call that a controller asks for. The plane sends it through authorize, admit and registry as `user`.
 #[derive(Clone, Debug)]
@@ -81,10 +95,30 @@ pub trait Controller: Send {
     fn next_due(&self) -> Option<Millis>;
 }
 
+/// What the controllers are told of their surroundings.
+#[derive(Clone)]
+pub struct Config {
+    /// Publishes the root certificate, reads and signs requests for certificates.
+    pub keys: Arc<dyn Keys>,
+    /// Nodes' shares of pod addresses are cut from this: IPv4, a prefix of 8 to 24 bits (`10.42.0.0/16`).
+    pub pod_cidr: String,
+}
+
 /// All controllers, in the order in which they are stepped.
-pub fn all() -> Vec<Box<dyn Controller>> {
+pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
+    let keys = || config.keys.clone();
     alloc::vec![
-        work::Work::boxed(deployment::Deployments::default()),
-        work::Work::boxed(replicaset::ReplicaSets::default()),
+        Work::boxed(deployment::Deployments::default()),
+        Work::boxed(replicaset::ReplicaSets::default()),
+        Work::boxed(gc::Collector::default()),
+        Work::boxed(pod_gc::PodGc::default()),
+        Work::boxed(namespaces::Namespaces::default()),
+        Work::boxed(nodes::lifecycle::Lifecycle::default()),
+        Work::boxed(nodes::eviction::Eviction::default()),
+        Work::boxed(nodes::ipam::Ipam::new(&config.pod_cidr)),
+        Work::boxed(service_accounts::ServiceAccounts),
+        Work::boxed(root_ca::RootCa::new(keys())),
+        Work::boxed(certificates::Certificates::new(keys())),
+        Work::boxed(bootstrap_tokens::BootstrapTokens),
     ]
 }

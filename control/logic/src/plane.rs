@@ -230,7 +230,7 @@ impl ControlPlane {
         let mut rng = Rng(seed);
         let start = loaded.revision_reserved.0;
         let sequencer = Sequencer::new(keys.clone(), start, rng.next_u64());
-        let driven = drive::controllers(&config);
+        let driven = drive::controllers(&config, keys.clone());
         let mut plane = Self {
             bootstrap: Bootstrap::default(),
             config,

@@ -88,17 +88,36 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    /// A new cluster, bootstrapped.
+    /// A new cluster, bootstrapped, without controllers; pods have the account that they need.
     pub(crate) fn new() -> Self {
-        Self::on(&MemDisk::default(), Millis(1_700_000_000_000), 1)
+        let mut this = Self::on(&MemDisk::default(), Millis(1_700_000_000_000), 1);
+        let account = serde_json::json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default" },
+        });
+        this.want(201, "POST", "/api/v1/namespaces/default/serviceaccounts", account);
+        this
     }
 
-    /// A cluster on what this disk holds.
+    /// A new cluster, bootstrapped, with controllers.
+    pub(crate) fn with_controllers() -> Self {
+        Self::make(&MemDisk::default(), Millis(1_700_000_000_000), 1, |plane| plane)
+    }
+
+    /// A cluster on what this disk holds, without controllers.
     pub(crate) fn on(disk: &MemDisk, now: Millis, seed: u64) -> Self {
+        Self::make(disk, now, seed, ControlPlane::without_controllers)
+    }
+
+    fn make(
+        disk: &MemDisk,
+        now: Millis,
+        seed: u64,
+        with: impl FnOnce(ControlPlane) -> ControlPlane,
+    ) -> Self {
         let keys = Arc::new(FakeKeys::new(7));
         let mut store = MemStore::open(disk);
         let loaded = store.load().unwrap();
-        let plane = ControlPlane::new(Config::default(), keys, loaded, now, seed).unwrap();
+        let plane = with(ControlPlane::new(Config::default(), keys, loaded, now, seed).unwrap());
         let mut this = Self {
             plane,
             disk: disk.clone(),

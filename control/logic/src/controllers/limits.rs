@@ -34,3 +34,38 @@ pub(crate) const REVISION_HISTORY_CHARS_MAX: usize = 2000;
 // One look always fits beside what is under way, or a controller could stand still for ever.
 const _: () = assert!(CALLS_PER_LOOK_MAX + EVENTS_UNDER_WAY_MAX <= CALLS_UNDER_WAY_MAX);
 const _: () = assert!(BACK_OFF_MS_MIN < BACK_OFF_MS_MAX);
+
+/// Between a change that may leave pods to collect and the look for them (upstream looks every 20 s).
+pub(crate) const POD_GC_DELAY_MS: u64 = 20_000;
+/// How long a node must be missing before its pods are deleted: it may only be registering anew.
+pub(crate) const NODE_MISSING_MS: u64 = 40_000;
+/// Finished pods that are kept; the oldest beyond go.
+pub(crate) const FINISHED_PODS_MAX: usize = 12_500;
+
+/// How long a node may be silent before it counts as lost (upstream: node-monitor-grace-period).
+pub(crate) const NODE_GRACE_MS: u64 = 50_000;
+/// The same for a node that never posted its conditions.
+pub(crate) const NODE_STARTUP_GRACE_MS: u64 = 60_000;
+/// A node that is silent for that long (its lease is renewed every 10 s) is no proof that others are worse off.
+pub(crate) const NODE_SILENT_MS: u64 = 25_000;
+/// A look that comes this much too late means that nobody looked (the machine slept, or its clock jumped): nodes get a
+/// fresh grace period instead of being taken for lost.
+pub(crate) const NODE_LOOK_LATE_MS: u64 = 20_000;
+/// Between two nodes that lose their pods (upstream: 0.1 nodes a second).
+pub(crate) const NODE_EVICTION_INTERVAL_MS: u64 = 10_000;
+
+/// Life of a certificate that does not ask for less.
+pub(crate) const CERTIFICATE_SECONDS_MAX: i64 = 365 * 24 * 3600;
+/// Shortest life of a certificate.
+pub(crate) const CERTIFICATE_SECONDS_MIN: i64 = 600;
+/// Certificates are valid from that long ago, for those whose clock is behind.
+pub(crate) const CERTIFICATE_BACKDATE_SECONDS: i64 = 300;
+/// How long decided requests for certificates are kept.
+pub(crate) const REQUEST_DECIDED_MS: u64 = 3_600_000;
+/// How long undecided requests for certificates are kept.
+pub(crate) const REQUEST_PENDING_MS: u64 = 24 * 3_600_000;
+
+const _: () = assert!(CERTIFICATE_SECONDS_MIN > CERTIFICATE_BACKDATE_SECONDS);
+// A node that lost its lease for a moment must not lose its pods at once.
+const _: () = assert!(NODE_SILENT_MS < NODE_GRACE_MS);
+const _: () = assert!(NODE_LOOK_LATE_MS < NODE_GRACE_MS && NODE_GRACE_MS <= NODE_STARTUP_GRACE_MS);

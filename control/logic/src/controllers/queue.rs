@@ -40,6 +40,11 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
+    /// Look at these keys soon.
+    pub(crate) fn extend(&mut self, keys: impl IntoIterator<Item = K>) {
+        keys.into_iter().for_each(|key| self.add(key));
+    }
+
     /// Look at this key then, if nothing wants it earlier.
     pub(crate) fn add_at(&mut self, key: K, at: Millis) {
         match self.due.get(&key).copied() {

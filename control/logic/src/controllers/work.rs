@@ -72,6 +72,13 @@ pub(crate) fn is_namespace_ending(status: &Status) -> bool {
         || (status.code == 403 && status.message.contains("because it is being terminated"))
 }
 
+/// What was to be made is there, whoever made it, or can no longer be made because its namespace ends.
+pub(crate) fn is_made(result: Result<&Arc<Object>, &Status>) -> bool {
+    result
+        .err()
+        .is_none_or(|status| status.reason == "AlreadyExists" || is_namespace_ending(status))
+}
+
 /// Calls of a key that are under way.
 #[derive(Debug, Default)]
 struct Busy {

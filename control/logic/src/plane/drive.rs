@@ -8,6 +8,7 @@ use alloc::{
 };
 
 use coracle_api::{Object, Status};
+use coracle_keys::Keys;
 
 use super::{
     Config, ControlPlane,
@@ -36,12 +37,20 @@ impl Driven {
 }
 
 /// All controllers, in the order in which they are stepped.
-pub(super) fn controllers(_config: &Config) -> Vec<Driven> {
+pub(super) fn controllers(config: &Config, keys: Arc<dyn Keys>) -> Vec<Driven> {
+    let config = controllers::Config { keys, pod_cidr: config.pod_cidr.clone() };
     let scheduler: Box<dyn Controller> = Box::new(crate::scheduler::Scheduler::default());
-    controllers::all().into_iter().chain([scheduler]).map(Driven::new).collect()
+    controllers::all(&config).into_iter().chain([scheduler]).map(Driven::new).collect()
 }
 
 impl ControlPlane {
+    /// The same without controllers: nothing happens but what a test asks for.
+    #[cfg(test)]
+    pub(crate) fn without_controllers(mut self) -> Self {
+        self.driven.clear();
+        self
+    }
+
     /// Steps every controller that is due and begins its calls. Whether any was.
     pub(super) fn drive(&mut self, now: Millis) -> bool {
         let mut any = false;

@@ -145,7 +145,7 @@ fn a_rollout_keeps_its_bounds_at_every_change() {
     let bounds =
         [(4, "25%", "25%", 5, 3), (10, "3", "2", 13, 8), (3, "0", "1", 3, 2), (3, "1", "0", 4, 3)];
     for (replicas, surge, unavailable, most, least) in bounds {
-        for seed in 0..12 {
+        for seed in 0..6 {
             let mut world = world(seed);
             let mut value = deployment("web", replicas, "a:1");
             let number = |text: &str| text.parse::<i32>().map_or(json!(text), |n| json!(n));
@@ -163,7 +163,7 @@ fn a_rollout_keeps_its_bounds_at_every_change() {
             assert_eq!(sets(&world), ["1 a:1 0".into(), format!("2 b:1 {replicas}")]);
             // Back in the middle of the next rollout.
             set_image(&mut world, "c:1");
-            for _ in 0..seed * 10 {
+            for _ in 0..seed * 20 {
                 world.settle_a_little();
             }
             set_image(&mut world, "b:1");
