@@ -6,7 +6,7 @@ pub mod node;
 mod rbac;
 pub(crate) mod rules;
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use coracle_api::{Resource, Status, status::Denied};
 
@@ -59,10 +59,39 @@ impl Authorizer {
             || self.rbac.allows(user, asked)
     }
 
-    /// The rules that RBAC gives the user in a namespace, those that hold everywhere among them. What system:masters and
-    /// nodes have besides is not in them (nor does Kubernetes list it).
+    /// Which binding allows it, in Kubernetes' words; `None` where none does (what system:masters and nodes may besides
+    /// has no reason).
+    pub fn reason(&self, user: &User, asked: &Asked<'_>) -> Option<String> {
+        if user.groups.iter().any(|group| group == MASTERS) {
+            return None;
+        }
+        self.rbac.reason(user, asked)
+    }
+
+    /// The rules that the user has in a namespace, those that hold everywhere among them. What nodes have besides is not
+    /// in them (nor does Kubernetes list it).
     pub fn rules(&self, user: &User, namespace: &str) -> Vec<PolicyRule> {
-        self.rbac.list(user, namespace)
+        let all = || Vec::from([String::from("*")]);
+        let mut rules = Vec::new();
+        if user.groups.iter().any(|group| group == MASTERS) {
+            rules.push(PolicyRule {
+                verbs: all(),
+                api_groups: all(),
+                resources: all(),
+                ..PolicyRule::default()
+            });
+            rules.push(PolicyRule {
+                verbs: all(),
+                non_resource_urls: all(),
+                ..PolicyRule::default()
+            });
+        }
+        for rule in self.rbac.list(user, namespace) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        rules
     }
 
     /// The rules that a ClusterRole with an `aggregationRule` is to show: those of all that it selects. `None`: it has none.

@@ -74,6 +74,14 @@ pub const QUERY_PAIRS_MAX: usize = 64;
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// Longest service account token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Life of a token for which nothing is said, in seconds.
+pub const TOKEN_SECONDS_DEFAULT: i64 = 3600;
+/// Shortest life of a token that may be asked for, in seconds.
+pub const TOKEN_SECONDS_MIN: i64 = 600;
+/// Longest life that a token gets, in seconds (30 days); who asks for more gets this and is told so.
+pub const TOKEN_SECONDS_MAX: i64 = 30 * 24 * 3600;
+/// Most audiences of one token.
+pub const TOKEN_AUDIENCES_MAX: usize = 32;
 /// How long the token of a deleted object that is still there (its finalizers, a pod's grace period) stays good, after
 /// its deletionTimestamp; upstream's leeway is 60 s.
 pub const TOKEN_OF_DELETED_MS_MAX: u64 = 60 * 1000;
@@ -84,5 +92,8 @@ pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
 // A continue token carries two names and a revision; it must fit the query that brings it back.
 const _: () = assert!(QUERY_BYTES_MAX >= 4 * PATH_BYTES_MAX);
+const _: () = assert!(
+    TOKEN_SECONDS_MIN <= TOKEN_SECONDS_DEFAULT && TOKEN_SECONDS_DEFAULT <= TOKEN_SECONDS_MAX
+);
 // The longest token fits the headers that bring it.
 const _: () = assert!(TOKEN_BYTES_MAX < HEADER_BYTES_MAX);

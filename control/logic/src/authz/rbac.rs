@@ -15,7 +15,7 @@ use super::{
     Asked,
     rules::{PolicyRule, Rules, nullable},
 };
-use crate::{cache::Change, call::User};
+use crate::{authn::service_account_of, cache::Change, call::User};
 
 /// The roles and bindings in force.
 #[derive(Clone, Debug, Default)]
@@ -191,16 +191,48 @@ impl Index {
         user: &'a User,
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a Rules> + 'a {
+        self.grants_of(user, namespace)
+            .filter_map(|(_, bound)| self.role_of(bound))
+            .flat_map(|role| self.rules_in(role))
+    }
+
+    fn grants_of<'a>(
+        &'a self,
+        user: &'a User,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Bound)> + 'a {
         let keys = core::iter::once(format!("u:{}", user.name))
             .chain(user.groups.iter().map(|group| format!("g:{group}")));
-        keys.filter_map(move |key| self.bound.get(key.as_str()))
-            .flatten()
-            .filter(move |bound| bound.namespace.is_empty() || *bound.namespace == *namespace)
-            .filter_map(|bound| {
-                let at = if bound.cluster_role { "".into() } else { bound.namespace.clone() };
-                self.roles.get(&(at, bound.role.clone()))
+        keys.filter_map(move |key| self.bound.get_key_value(key.as_str()))
+            .flat_map(|(key, all)| all.iter().map(move |bound| (&**key, bound)))
+            .filter(move |(_, bound)| bound.namespace.is_empty() || *bound.namespace == *namespace)
+    }
+
+    fn role_of(&self, bound: &Bound) -> Option<&Role> {
+        let at = if bound.cluster_role { "".into() } else { bound.namespace.clone() };
+        self.roles.get(&(at, bound.role.clone()))
+    }
+
+    /// Which binding lets this through, for people to read.
+    pub(super) fn reason(&self, user: &User, asked: &Asked<'_>) -> Option<String> {
+        let (subject, bound) = self.grants_of(user, asked.namespace).find(|(_, bound)| {
+            self.role_of(bound).is_some_and(|role| {
+                self.rules_in(role).iter().any(|rules| rules.iter().any(|rule| rule.allows(asked)))
             })
-            .flat_map(|role| self.rules_in(role))
+        })?;
+        let binding = if bound.namespace.is_empty() {
+            format!("ClusterRoleBinding {:?}", bound.binding)
+        } else {
+            format!("RoleBinding \"{}/{}\"", bound.binding, bound.namespace)
+        };
+        let role = if bound.cluster_role { "ClusterRole" } else { "Role" };
+        let name = subject.get(2..).unwrap_or_default();
+        let subject = match service_account_of(name) {
+            Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
+            None if subject.starts_with("u:") => format!("User {name:?}"),
+            None => format!("Group {name:?}"),
+        };
+        Some(format!("RBAC: allowed by {binding} of {role} {:?} to {subject}", bound.role))
     }
 
     /// A role's own rules, or those that it aggregates, through and through (admin holds edit holds view).
