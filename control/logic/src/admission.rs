@@ -51,18 +51,22 @@ impl<'a> Attributes<'a> {
         let mut really = Attributes { ..self.clone() };
         match (self.verb, old) {
             (Verb::Update | Verb::Patch, None) => really.verb = Verb::Create,
-            (Verb::DeleteCollection, Some(old)) => {
-                really.verb = Verb::Delete;
-                really.name = text(old, &["metadata", "name"]);
-            }
+            (Verb::DeleteCollection, _) => really.verb = Verb::Delete,
             _ => {}
+        }
+        if let Some(old) = old.filter(|_| really.name.is_empty()) {
+            really.name = text(old, &["metadata", "name"]);
         }
         really
     }
 }
 
 /// Whoever makes an object by an update or an apply needs the right to create it (403).
-fn may_create(attributes: &Attributes<'_>, scene: &Scene<'_>) -> Result<(), Status> {
+pub(crate) fn may_create(
+    attributes: &Attributes<'_>,
+    authorizer: &Authorizer,
+    cache: &Cache,
+) -> Result<(), Status> {
     let def = attributes.resource.def();
     let asked = Asked {
         verb: "create",
@@ -72,7 +76,7 @@ fn may_create(attributes: &Attributes<'_>, scene: &Scene<'_>) -> Result<(), Stat
         name: attributes.name,
         ..Asked::default()
     };
-    if scene.authorizer.allows(attributes.user, &asked, scene.cache) {
+    if authorizer.allows(attributes.user, &asked, cache) {
         Ok(())
     } else {
         Err(authz::forbidden(attributes.user, &asked))
@@ -132,7 +136,7 @@ pub fn admit_mutating(
 ) -> Result<(), Status> {
     let really = attributes.really(old);
     if really.verb == Verb::Create && attributes.verb != Verb::Create {
-        may_create(&really, scene)?;
+        may_create(&really, scene.authorizer, scene.cache)?;
     }
     let attributes = &really;
     MUTATING.iter().try_for_each(|plugin| plugin(attributes, old, new, scene))

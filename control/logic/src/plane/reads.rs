@@ -9,7 +9,7 @@ use super::{
     writes::{Origin, Work},
 };
 use crate::{
-    Millis,
+    Millis, access,
     cache::watch::WatchSpec,
     call::{Authorized, Call, HttpRequest, Received, ResourceTarget, Target, Verb},
     kinds,
@@ -17,6 +17,7 @@ use crate::{
     registry::{
         Payload,
         answer::{self, Style},
+        body,
         list::{filter_of, page},
     },
 };
@@ -53,6 +54,9 @@ impl ControlPlane {
                 "the store failed and is being reopened: {why}"
             )));
         }
+        if let (Verb::Create, Some(kind)) = (call.verb, access::kind(&target)) {
+            return self.review(now, &call, &target, kind).map(Some);
+        }
         match (call.verb, target.hub) {
             (Verb::Get, Some(resource)) if target.subresource != "log" => {
                 self.get(&call, &target, resource).map(Some)
@@ -76,6 +80,30 @@ impl ControlPlane {
             }
             (_, None) => Err(Status::not_served()),
         }
+    }
+
+    /// Answers a call that asks and stores nothing.
+    fn review(
+        &mut self,
+        now: Millis,
+        call: &Call<Authorized>,
+        target: &ResourceTarget,
+        kind: (&str, &str, &str),
+    ) -> Result<Response, Status> {
+        let mut warnings = Vec::new();
+        let body = body::body_of(call, &Payload::Http, kind, &mut warnings)?;
+        let question = access::Question {
+            user: call.user(),
+            target,
+            cache: &self.cache,
+            authorizer: &self.authorizer,
+            keys: &*self.keys,
+            now,
+        };
+        let value = access::answer(&question, body, &mut self.rng)?;
+        let mut response = answer::json_value(201, &value);
+        answer::warn(&mut response, &warnings);
+        Ok(response)
     }
 
     fn get(

@@ -110,6 +110,11 @@ impl Registry<'_> {
         managed_already: bool,
     ) -> Result<Admitted, Status> {
         let (resource, context) = (ask.resource, self.context(ask));
+        if ask.call.verb != Verb::Create {
+            // The call was let through as an update or patch, and turns out to be a create.
+            let asked = attributes(ask, Verb::Create, "");
+            admission::may_create(&asked, self.authorizer, self.cache)?;
+        }
         self.mutate(ask, Verb::Create, None, &mut new)?;
         kinds::prepare_create(resource, &context, &mut new);
         self.stamp(ask, &mut new)?;
