@@ -64,16 +64,18 @@ fn strangers_see_health_and_version_only() {
             .iter()
             .map(|path| String::from(*path))
             .collect();
-    for route in crate::call::routes::ROUTES {
+    for route in coracle_api::served::all() {
         let front =
             if route.group.is_empty() { "/api".into() } else { format!("/apis/{}", route.group) };
         let inside = if route.namespaced { "namespaces/ns/" } else { "" };
-        let below = if route.subresource.is_empty() { "" } else { "/" };
+        let below = if route.subresource().is_empty() { "" } else { "/" };
         closed.push(format!(
             "{front}/{}/{inside}{}/n{below}{}",
-            route.version, route.plural, route.subresource
+            route.version,
+            route.plural(),
+            route.subresource()
         ));
-        closed.push(format!("{front}/{}/{inside}{}", route.version, route.plural));
+        closed.push(format!("{front}/{}/{inside}{}", route.version, route.plural()));
     }
     for url in &closed {
         assert_eq!(who(&world, &keys, url, None, None), REFUSED, "{url}");
