@@ -12,6 +12,7 @@ use crate::{
     call::PatchType,
 };
 
+mod aggregation;
 mod ask;
 mod bootstrap_tokens;
 mod certificates;
@@ -120,5 +121,6 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Work::boxed(root_ca::RootCa::new(keys())),
         Work::boxed(certificates::Certificates::new(keys())),
         Work::boxed(bootstrap_tokens::BootstrapTokens),
+        Work::boxed(aggregation::Aggregation::default()),
     ]
 }

@@ -117,6 +117,14 @@ fn a_new_cluster_gets_what_controllers_make() {
 }
 
 #[test]
+fn a_cluster_that_came_up_is_quiet() {
+    let mut cluster = started();
+    let before = cluster.commits;
+    cluster.tick(3_600_000);
+    assert_eq!(cluster.commits, before);
+}
+
+#[test]
 fn a_deployment_all_the_way() {
     let mut cluster = started();
     let legacy = "/apis/apps/v1beta1/namespaces/default/deployments";

@@ -50,7 +50,7 @@ pub(crate) struct World {
     /// All calls that were carried out, a line each.
     pub(crate) log: Vec<String>,
     refuse: Refuse,
-    /// Called after each change.
+    /// Called after each change of a pod.
     check: Box<dyn FnMut(&Cache)>,
 }
 
@@ -79,13 +79,13 @@ impl World {
         self.refuse = Box::new(refuse);
     }
 
-    /// Looks at the world after each change.
+    /// Looks at the world after each change of a pod.
     pub(crate) fn check(&mut self, check: impl FnMut(&Cache) + 'static) {
         self.check = Box::new(check);
     }
 
     pub(crate) fn chance(&mut self, of: u64) -> bool {
-        self.rng.next_u64() % of == 0
+        self.rng.next_u64().is_multiple_of(of)
     }
 
     pub(crate) fn get(&self, resource: Resource, namespace: &str, name: &str) -> Value {
@@ -117,7 +117,9 @@ impl World {
         for controller in &mut self.controllers {
             controller.changed(self.now, &change);
         }
-        (self.check)(&self.cache);
+        if resource == Resource::PODS {
+            (self.check)(&self.cache);
+        }
     }
 
     /// What a user does. Panics where the world refuses it.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Config, Controller,
+    aggregation::Aggregation,
     bootstrap_tokens::BootstrapTokens,
     deployment::Deployments,
     gc::Collector,
@@ -59,7 +60,7 @@ fn all_controllers_have_names_of_their_own() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((count, names.len()), (12, 12));
+    assert_eq!((count, names.len()), (13, 13));
 }
 
 #[test]
@@ -362,4 +363,35 @@ fn events_are_counted_and_limited() {
     assert_eq!(told, 25);
     fresh.tell(Millis(303_000), note("later"));
     assert!(fresh.next().is_some());
+}
+
+#[test]
+fn aggregated_roles_follow_their_parts() {
+    let mut world = world(vec![Work::boxed(Aggregation::default())], 1);
+    let rule = |verb: &str| json!({"apiGroups": [""], "resources": ["pods"], "verbs": [verb]});
+    let part = |name: &str, verbs: &[&str]| {
+        let rules: Vec<_> = verbs.iter().map(|verb| rule(verb)).collect();
+        json!({"metadata": {"name": name, "labels": {"to": "all"}}, "rules": rules})
+    };
+    world.create(Resource::CLUSTER_ROLES, part("one", &["get"]));
+    world.create(
+        Resource::CLUSTER_ROLES,
+        json!({"metadata": {"name": "all", "labels": {"to": "all"}}, "rules": [],
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "all"}}]}}),
+    );
+    let rules = |world: &World| world.get(Resource::CLUSTER_ROLES, "", "all")["rules"].clone();
+    world.settle(false, 1_000);
+    assert_eq!(rules(&world), json!([rule("get")]));
+    world.create(Resource::CLUSTER_ROLES, part("two", &["get", "list"]));
+    world.settle(false, 1_000);
+    assert_eq!(rules(&world), json!([rule("get"), rule("list")]));
+    world.remove(Resource::CLUSTER_ROLES, "", "two");
+    world.settle(false, 1_000);
+    assert_eq!(rules(&world), json!([rule("get")]));
+    let before = world.log.len();
+    world.edit(Resource::CLUSTER_ROLES, "", "one", "", |role| {
+        role["metadata"]["labels"]["other"] = "x".into();
+    });
+    world.settle(false, 1_000);
+    assert_eq!(world.log.len(), before);
 }

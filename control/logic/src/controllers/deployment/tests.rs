@@ -7,13 +7,19 @@ use alloc::{
     vec::Vec,
 };
 
-use coracle_api::{Resource, Status};
+use coracle_api::{Resource, Status, time, views::DeploymentView};
 use serde_json::{Value, json};
 
 use super::Deployments;
 use crate::{
     cache::Cache,
-    controllers::{replicaset::ReplicaSets, testing::World, work::Work},
+    controllers::{
+        CallAction,
+        ask::Plan,
+        replicaset::ReplicaSets,
+        testing::{self, START, World},
+        work::Work,
+    },
 };
 
 fn deployment(name: &str, replicas: i32, image: &str) -> Value {
@@ -145,7 +151,7 @@ fn a_rollout_keeps_its_bounds_at_every_change() {
     let bounds =
         [(4, "25%", "25%", 5, 3), (10, "3", "2", 13, 8), (3, "0", "1", 3, 2), (3, "1", "0", 4, 3)];
     for (replicas, surge, unavailable, most, least) in bounds {
-        for seed in 0..6 {
+        for seed in 0..4 {
             let mut world = world(seed);
             let mut value = deployment("web", replicas, "a:1");
             let number = |text: &str| text.parse::<i32>().map_or(json!(text), |n| json!(n));
@@ -378,4 +384,104 @@ fn events_and_idle() {
     let before = world.log.len();
     world.settle(true, 24 * 3_600_000);
     assert_eq!(world.log.len(), before, "an idle cluster writes nothing");
+}
+
+/// A ReplicaSet as a decision finds it: image, wanted, available, and for which size of Deployment it was made.
+struct Found(&'static str, i32, i32, (i32, i32));
+
+/// Decides once for a Deployment of image `new` and gives the size that each ReplicaSet is to have (stored, if none is
+/// asked for).
+fn decided(replicas: i32, surge: i32, unavailable: i32, found: &[Found]) -> Vec<i64> {
+    let mut value = deployment("web", replicas, "new");
+    value["metadata"]["uid"] = "d".into();
+    value["spec"]["strategy"]["rollingUpdate"] =
+        json!({"maxSurge": surge, "maxUnavailable": unavailable});
+    let object = testing::object(Resource::DEPLOYMENTS, value, 1);
+    let sets: Vec<_> = found
+        .iter()
+        .zip(1..)
+        .map(|(Found(image, wanted, available, (desired, max)), age)| {
+            let created = time::rfc3339(START.0 - 1_000_000 + age * 1000);
+            let set = json!({
+                "metadata": {"name": format!("web-{age}"), "namespace": "default", "uid": format!("{age}"), "generation": 1,
+                    "creationTimestamp": created, "annotations": {
+                    "deployment.kubernetes.io/revision": format!("{age}"),
+                    "deployment.kubernetes.io/desired-replicas": format!("{desired}"),
+                    "deployment.kubernetes.io/max-replicas": format!("{max}")}},
+                "spec": {"replicas": wanted, "template": {"metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "c", "image": image}]}}},
+                "status": {"replicas": wanted, "availableReplicas": available, "readyReplicas": available,
+                    "observedGeneration": 1},
+            });
+            super::Set::of(&testing::object(Resource::REPLICA_SETS, set, age)).unwrap()
+        })
+        .collect();
+    let mut sizes: Vec<i64> = sets.iter().map(|set| set.replicas.into()).collect();
+    let mut plan = Plan::default();
+    let d: DeploymentView = object.view().unwrap();
+    super::rollout::decide(super::Draft {
+        now: START,
+        object: &object,
+        annotations: d.metadata.annotations.clone(),
+        d,
+        sets,
+        new: None,
+        pods: Vec::new(),
+        is_taken: &|_| false,
+        memory: &mut super::Memory::default(),
+        plan: &mut plan,
+    });
+    for ask in plan.calls.iter().filter(|ask| ask.resource == Resource::REPLICA_SETS) {
+        let CallAction::Update(value) = &ask.action else { panic!("{ask:?}") };
+        let index: usize = ask.name.trim_start_matches("web-").parse().unwrap();
+        sizes[index - 1] = value["spec"]["replicas"].as_i64().unwrap();
+    }
+    sizes
+}
+
+#[test]
+fn scaling_vectors() {
+    // Wanted now, surge, sets (old ones first; wanted each), made for (size, size and surge); what they shall be.
+    // The cases follow upstream's TestScale.
+    let check = |replicas, surge, sets: &[(&'static str, i32)], made_for, want: &[i64]| {
+        let found: Vec<_> = sets.iter().map(|(image, n)| Found(image, *n, 0, made_for)).collect();
+        // One may be missing where there is no surge, as both 0 means.
+        let unavailable = i32::from(surge == 0);
+        assert_eq!(decided(replicas, surge, unavailable, &found), want, "{replicas} {sets:?}");
+    };
+    check(12, 0, &[("new", 10)], (10, 10), &[12]);
+    check(5, 0, &[("new", 10)], (10, 10), &[5]);
+    check(10, 0, &[("old", 3), ("new", 2)], (5, 5), &[6, 4]);
+    check(3, 0, &[("old", 3), ("new", 2)], (5, 5), &[2, 1]);
+    check(4, 0, &[("old", 1), ("new", 8)], (9, 9), &[0, 4]);
+    check(10, 0, &[("older", 2), ("old", 3), ("new", 2)], (7, 7), &[3, 4, 3]);
+    check(8, 0, &[("older", 3), ("old", 8), ("new", 2)], (13, 13), &[2, 5, 1]);
+    check(20, 2, &[("old", 6), ("new", 6)], (10, 12), &[11, 11]);
+    check(50, 6, &[("old", 8), ("new", 5)], (10, 13), &[34, 22]);
+    check(0, 0, &[("old", 3), ("new", 2)], (5, 5), &[0, 0]);
+}
+
+#[test]
+fn rolling_vectors() {
+    // Ten wanted; old and new ones (wanted, available). The cases follow upstream's
+    // TestDeploymentController_reconcileOldReplicaSets and of reconcileNewReplicaSet.
+    let check = |surge, unavailable, old: (i32, i32), new: (i32, i32), want: &[i64]| {
+        let made_for = (10, 10 + surge);
+        let found = [Found("old", old.0, old.1, made_for), Found("new", new.0, new.1, made_for)];
+        assert_eq!(
+            decided(10, surge, unavailable, &found),
+            want,
+            "{surge} {unavailable} {old:?} {new:?}"
+        );
+    };
+    check(0, 2, (10, 10), (0, 0), &[8, 0]);
+    check(0, 2, (10, 8), (0, 0), &[8, 0]);
+    check(0, 2, (10, 9), (0, 0), &[8, 0]);
+    check(0, 2, (8, 8), (2, 0), &[8, 2]);
+    check(0, 2, (8, 8), (0, 0), &[8, 2]);
+    check(2, 0, (10, 10), (0, 0), &[10, 2]);
+    check(2, 0, (10, 10), (2, 0), &[10, 2]);
+    check(2, 0, (10, 10), (2, 2), &[8, 2]);
+    check(2, 0, (5, 5), (0, 0), &[5, 7]);
+    check(2, 0, (0, 0), (12, 12), &[0, 10]);
 }
