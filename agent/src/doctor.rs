@@ -1,8 +1,8 @@
 //! `coracle-agent doctor`: what this host can and cannot do, each lack with the line that mends it.
 
-use std::{io::Write as _, path::Path, process::Command};
+use std::{io::Write as _, path::Path};
 
-use coracle_runtime::{Fact, FactKind};
+use coracle_runtime::FactKind;
 
 use crate::shell::machine_facts;
 
@@ -22,7 +22,7 @@ pub(crate) fn run(data_dir: Option<&Path>) -> Result<(), String> {
     )
     .map_err(told)?;
     let mut fatal = 0;
-    for fact in facts() {
+    for fact in coracle_runtime::linux::facts() {
         let word = match fact.kind {
             FactKind::Good => "ok",
             FactKind::Lacking => "lacking",
@@ -40,32 +40,4 @@ pub(crate) fn run(data_dir: Option<&Path>) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn facts() -> Vec<Fact> {
-    let mut facts = Vec::new();
-    let root = nix::unistd::geteuid().is_root();
-    facts.push(Fact {
-        name: "root",
-        kind: if root { FactKind::Good } else { FactKind::Fatal },
-        found: format!("user id {}", nix::unistd::geteuid()),
-        fix: if root { String::new() } else { "run it as root".into() },
-    });
-    let nft = Command::new("nft").arg("--version").output();
-    let nft = nft.ok().filter(|output| output.status.success());
-    facts.push(match nft {
-        Some(output) => Fact {
-            name: "nftables",
-            kind: FactKind::Good,
-            found: String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-            fix: String::new(),
-        },
-        None => Fact {
-            name: "nftables",
-            kind: FactKind::Fatal,
-            found: "the nft program is not there".into(),
-            fix: "apt-get install nftables".into(),
-        },
-    });
-    facts
 }

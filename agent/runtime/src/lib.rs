@@ -20,7 +20,6 @@ mod id;
 pub mod limits;
 #[cfg(feature = "linux")]
 pub mod linux;
-mod passwd;
 pub mod plan;
 mod port;
 mod resources;
@@ -33,7 +32,6 @@ pub use config::{Config, pod_dir, state_dir};
 pub use error::RuntimeError;
 pub use fact::{Fact, FactKind};
 pub use id::{BadId, ContainerId, PodUid};
-pub use passwd::{Account, UnknownUser, resolve_user};
 pub use port::Runtime;
 pub use resources::{QosClass, Resources};
 pub use spec::{

@@ -117,7 +117,7 @@ impl ContainerSpec {
     }
 }
 
-/// Numbers only; names are resolved against the image before (`linux::resolve_user`).
+/// Numbers only; names are resolved against the image before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
     /// User.
@@ -156,6 +156,14 @@ pub struct Mount {
 pub enum MountSource {
     /// A file or directory of the host, with the mounts below it.
     Bind(PathBuf),
+    /// A file or directory below a directory of the host (`subPath`), found when it is mounted and without leaving that
+    /// directory: whatever a container makes of it meanwhile leads nowhere else.
+    BindBelow {
+        /// Trusted, absolute.
+        dir: PathBuf,
+        /// Relative, without `..`; there.
+        path: PathBuf,
+    },
     /// Memory, counted to the container (`emptyDir.medium: Memory` shared by containers is a bind of the agent's tmpfs instead).
     Tmpfs {
         /// Largest size in bytes; `None` is the kernel's default, half of the memory.

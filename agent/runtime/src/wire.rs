@@ -232,6 +232,11 @@ impl Wire for MountSource {
                 out.push(0);
                 path.put(out);
             }
+            Self::BindBelow { dir, path } => {
+                out.push(2);
+                dir.put(out);
+                path.put(out);
+            }
             Self::Tmpfs { size_bytes, mode } => {
                 out.push(1);
                 size_bytes.put(out);
@@ -243,6 +248,7 @@ impl Wire for MountSource {
         match u8::take(input)? {
             0 => Ok(Self::Bind(Wire::take(input)?)),
             1 => Ok(Self::Tmpfs { size_bytes: Wire::take(input)?, mode: Wire::take(input)? }),
+            2 => Ok(Self::BindBelow { dir: Wire::take(input)?, path: Wire::take(input)? }),
             _ => Err(Damaged),
         }
     }
@@ -322,6 +328,12 @@ mod tests {
                 target: "/data".into(),
                 readonly: true,
                 propagation: Propagation::Slave,
+            },
+            Mount {
+                source: MountSource::BindBelow { dir: "/srv".into(), path: "a/b".into() },
+                target: "/sub".into(),
+                readonly: false,
+                propagation: Propagation::Private,
             },
             Mount {
                 source: MountSource::Tmpfs { size_bytes: Some(1 << 20), mode: 0o1777 },

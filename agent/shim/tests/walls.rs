@@ -252,6 +252,23 @@ fn volumes_are_where_and_as_they_are_asked_for() {
     trap.mounts = vec![bind(&volume, "/trap/coracle-was-here", false)];
     host.runtime.start_container(&pod, &trap).unwrap_err();
     assert!(!Path::new("/etc/coracle-was-here").exists());
+    // A container made the way of another's subPath a symlink.
+    fs::create_dir_all(volume.join("real/deep")).unwrap();
+    std::os::unix::fs::symlink("/etc", volume.join("evil")).unwrap();
+    std::os::unix::fs::symlink("real", volume.join("fine")).unwrap();
+    let mut sub = host.spec("sub", &["ls", "/sub"]);
+    let below = |path: &str| Mount {
+        source: MountSource::BindBelow { dir: volume.clone(), path: path.into() },
+        ..bind(Path::new(""), "/sub", false)
+    };
+    sub.mounts = vec![below("fine")];
+    assert_eq!(how(host.run(&pod, &sub)), exit(0, None, false));
+    assert_eq!(host.output("sub"), "deep\n");
+    let mut evil = host.spec("evil", &["ls", "/sub"]);
+    evil.mounts = vec![below("evil")];
+    let error = host.runtime.start_container(&pod, &evil).unwrap_err().to_string();
+    assert!(error.starts_with("open evil without leaving "), "{error}");
+
     let mut cwd = host.spec("cwd", &["sh", "-c", "pwd; ls"]);
     cwd.cwd = "/proc/self/fd/255".into();
     host.runtime.start_container(&pod, &cwd).unwrap_err();

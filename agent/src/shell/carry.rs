@@ -139,7 +139,7 @@ impl Shell {
         let (uid, name) = (uid.clone(), name.to_owned());
         self.blocking(move || {
             let container = pod.container(&name).ok_or((StartFault::Create, "gone".to_owned()))?;
-            let ready = containers::ready(&containers::Start {
+            let spec = containers::ready(&containers::Start {
                 state: &state,
                 pod: &pod,
                 container,
@@ -151,13 +151,12 @@ impl Shell {
                 node_memory_bytes,
             })?;
             let id = runtime_uid(&uid).map_err(|why| (StartFault::Create, why))?;
-            let state = match runtime.start_container(&id, &ready.spec) {
+            let state = match runtime.start_container(&id, &spec) {
                 Ok(status) => status.state,
                 Err(RuntimeError::AlreadyStarted { state, .. }) => state,
                 Err(RuntimeError::Start { message, .. }) => return Err((StartFault::Run, message)),
                 Err(error) => return Err((StartFault::Create, chain(&error))),
             };
-            drop(ready.held);
             after_start(&uid, &name, attempt, state)
         })
         .await

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -40,12 +40,6 @@ pub(crate) struct Start<'a> {
     pub(crate) node_memory_bytes: u64,
 }
 
-/// A container to be started. The descriptors keep subPaths from being swapped until it has.
-pub(crate) struct Ready {
-    pub(crate) spec: ContainerSpec,
-    pub(crate) held: Vec<OwnedFd>,
-}
-
 /// Why it cannot be put together.
 pub(crate) type Fault = (StartFault, String);
 
@@ -69,7 +63,7 @@ pub(crate) fn host_name() -> String {
 }
 
 /// The container's spec. Writes the files that it gets mounted.
-pub(crate) fn ready(start: &Start<'_>) -> Result<Ready, Fault> {
+pub(crate) fn ready(start: &Start<'_>) -> Result<ContainerSpec, Fault> {
     let Start { state, pod, container, image, .. } = start;
     let config = |error: ConfigError| (StartFault::Config, error.0);
     let create = |doing: &str, error: &io::Error| (StartFault::Create, format!("{doing}: {error}"));
@@ -120,7 +114,6 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<Ready, Fault> {
 
     let files = state.files(&pod.uid);
     own_files(&files, start).map_err(|error| create("cannot write the pod's files", &error))?;
-    let mut held = Vec::new();
     let wanted = |path: &str| container.volume_mounts.iter().any(|mount| mount.mount_path == path);
     for (name, target) in [
         ("hosts", "/etc/hosts"),
@@ -133,8 +126,9 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<Ready, Fault> {
     }
     let known = env.iter().cloned().collect();
     for mount in &container.volume_mounts {
-        let source = mount_source(start, mount, &known, &mut held)?;
-        spec.mounts.push(bind(source, &mount.mount_path, mount.read_only));
+        let source = mount_source(start, mount, &known)?;
+        spec.mounts
+            .push(Mount { source, ..bind(PathBuf::new(), &mount.mount_path, mount.read_only) });
     }
     // Outer before inner, whatever the order in the pod.
     spec.mounts
@@ -147,7 +141,7 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<Ready, Fault> {
         },
     });
     spec.env = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    Ok(Ready { spec, held })
+    Ok(spec)
 }
 
 /// Where a container leaves its last words.
@@ -203,8 +197,7 @@ fn mount_source(
     start: &Start<'_>,
     mount: &VolumeMount,
     known: &std::collections::BTreeMap<String, String>,
-    held: &mut Vec<OwnedFd>,
-) -> Result<PathBuf, Fault> {
+) -> Result<MountSource, Fault> {
     let Start { state, pod, .. } = start;
     let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
     let volume = volume.ok_or_else(|| {
@@ -225,7 +218,7 @@ fn mount_source(
         &expanded
     };
     if sub_path.is_empty() {
-        return Ok(dir);
+        return Ok(MountSource::Bind(dir));
     }
     let failed = |error: io::Error| {
         let text = format!(
@@ -234,11 +227,9 @@ fn mount_source(
         );
         (StartFault::Config, text)
     };
-    let fd = open_below(&dir, Path::new(sub_path)).map_err(failed)?;
-    // The descriptor, not the path: a container that swaps a directory for a symlink changes nothing any more.
-    let path = format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
-    held.push(fd);
-    Ok(PathBuf::from(path))
+    // Made and looked at here; found again by the same rule when it is mounted, in the container's mount namespace.
+    open_below(&dir, Path::new(sub_path)).map_err(failed)?;
+    Ok(MountSource::BindBelow { dir, path: sub_path.into() })
 }
 
 /// Opens a path that must stay below `dir`, symlinks included; makes it a directory if it is not there.

@@ -10,14 +10,16 @@ use coracle_agent_logic::{
     event::{ImageFacts, ImageFault, ImageOrigin},
 };
 use coracle_image::{Credential, Image, ImageError, PullPolicy, Reference};
-use coracle_runtime::Fact;
+use coracle_runtime::{Fact, FactKind};
 use serde_json::Value;
 
 use super::{Shell, chain, clock, log::warning, objects};
 
-/// What the runtime found out about the host.
+/// What the runtime found lacking on the host.
 pub(crate) fn host_facts() -> Vec<Fact> {
-    Vec::new()
+    let mut facts = coracle_runtime::linux::facts();
+    facts.retain(|fact| fact.kind != FactKind::Good);
+    facts
 }
 
 impl Shell {

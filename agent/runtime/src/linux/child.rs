@@ -88,6 +88,10 @@ fn perform(step: &ChildStep, context: &Context<'_>, progress: &mut Progress) -> 
         }
         ChildStep::SlaveMounts => mount(None, c"/", None, flag::SLAVE | flag::REC, None),
         ChildStep::Open { fd, path } => open_at(*fd, path),
+        ChildStep::OpenBelow { fd, dir, path, parts } => {
+            open_at(*fd, dir)?;
+            open_below(*fd, path, parts)
+        }
         ChildStep::Overlay { target, options, options_volatile } => {
             let kind = Some(c"overlay");
             match mount(kind, target, kind, flag::NODEV, Some(options_volatile)) {
@@ -215,13 +219,58 @@ fn write_file(path: &CStr, text: &CStr) -> Result<(), Errno> {
 }
 
 fn open_at(fixed: c_int, path: &CStr) -> Result<(), Errno> {
-    // SAFETY: a text with its NUL; the descriptor that was just opened is closed once.
-    unsafe {
-        let fd = libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
-        check(fd.into())?;
-        if fd == fixed {
-            return Ok(());
+    // SAFETY: a text with its NUL.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    check(fd.into())?;
+    replace(fd, fixed)
+}
+
+/// The same number on every architecture.
+const SYS_OPENAT2: c_long = 437;
+
+/// Replaces the directory opened at `fixed` by what is at `path` below it.
+fn open_below(fixed: c_int, path: &CStr, parts: &[std::ffi::CString]) -> Result<(), Errno> {
+    #[repr(C)]
+    struct How {
+        flags: u64,
+        mode: u64,
+        resolve: u64,
+    }
+    const NO_MAGICLINKS: u64 = 2;
+    const BENEATH: u64 = 8;
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    let how =
+        How { flags: u64::try_from(flags).unwrap_or(0), mode: 0, resolve: NO_MAGICLINKS | BENEATH };
+    // SAFETY: a text with its NUL; the kernel's `open_how` with its size.
+    let found = unsafe {
+        let size = size_of::<How>();
+        libc::syscall(SYS_OPENAT2, fixed, path.as_ptr(), &raw const how, size)
+    };
+    match check(found) {
+        Ok(()) => replace(c_int::try_from(found).unwrap_or(-1), fixed),
+        Err(libc::ENOSYS) => {
+            for part in parts {
+                // SAFETY: a text with its NUL.
+                let next = unsafe { libc::openat(fixed, part.as_ptr(), flags | libc::O_NOFOLLOW) };
+                check(next.into())?;
+                replace(next, fixed)?;
+                if file_type(fixed)? == libc::S_IFLNK {
+                    return Err(libc::ELOOP);
+                }
+            }
+            Ok(())
         }
+        failed => failed,
+    }
+}
+
+/// Makes `fixed` what `fd` is, and closes `fd`.
+fn replace(fd: c_int, fixed: c_int) -> Result<(), Errno> {
+    if fd == fixed {
+        return Ok(());
+    }
+    // SAFETY: no pointers; `fd` was just opened and is closed once.
+    unsafe {
         let done = check(libc::dup3(fd, fixed, libc::O_CLOEXEC).into());
         libc::close(fd);
         done

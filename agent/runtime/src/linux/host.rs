@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::CgroupSet;
@@ -62,7 +62,10 @@ impl HostSteps {
             Step::KeepFile { path } => {
                 let mut options = fs::OpenOptions::new();
                 let opened = options.append(true).create(true).mode(0o666).open(path);
-                opened.map(drop).map_err(|error| named("make file", path, &error))
+                // Whoever the container runs as writes it, and whatever the umask is.
+                let all = PermissionsExt::from_mode(0o666);
+                let done = opened.and_then(|file| file.set_permissions(all));
+                done.map_err(|error| named("make file", path, &error))
             }
             Step::MakeCgroup { path } => self.cgroups.make(path).map_err(step_error),
             Step::Limit { path, resources } => {

@@ -14,7 +14,6 @@ mod child;
 mod client;
 mod doctor;
 mod host;
-mod layers;
 mod net;
 pub mod os;
 pub mod protocol;
@@ -25,6 +24,5 @@ pub mod starter;
 
 pub use cgroup::{CgroupSet, Controller};
 pub use doctor::facts;
-pub use layers::user_of_image;
 pub use net::prepare_pod_namespaces;
 pub use runtime::LinuxRuntime;

@@ -44,6 +44,17 @@ pub enum ChildStep {
         /// What.
         path: CString,
     },
+    /// The same below a directory, by a relative path that does not leave it.
+    OpenBelow {
+        /// The descriptor.
+        fd: i32,
+        /// The directory.
+        dir: CString,
+        /// The path.
+        path: CString,
+        /// Its components, for kernels before 5.6: then no symlink at all is followed.
+        parts: Vec<CString>,
+    },
     /// Mounts the root: overlayfs over descriptors. Tried first with `volatile` (no flushing of a layer that is thrown
     /// away: spares flash), then without, as kernels before 5.10 want it.
     Overlay {
@@ -183,6 +194,9 @@ impl fmt::Display for ChildStep {
             Self::OomScoreAdj(score) => write!(f, "set oom_score_adj to {}", text(score)),
             Self::SlaveMounts => f.write_str("cut mounts off from the host's"),
             Self::Open { path, .. } => write!(f, "open {}", text(path)),
+            Self::OpenBelow { dir, path, .. } => {
+                write!(f, "open {} without leaving {}", text(path), text(dir))
+            }
             Self::Overlay { .. } => f.write_str(
                 "mount the root as overlayfs (its directory must be on a local filesystem with extended attributes, as ext4)",
             ),

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use crate::limits::{LAYERS_MAX, MOUNTS_MAX};
 use crate::{Capabilities, ContainerSpec, Mount, MountSource, Propagation, RuntimeError, Seccomp};
@@ -92,6 +92,9 @@ fn child_steps(
     for mount in &mounts {
         sources.push(match &mount.source {
             MountSource::Bind(path) => Some(open(path, &mut fds, &mut steps)?),
+            MountSource::BindBelow { dir, path } => {
+                Some(open_below(dir, path, &mut fds, &mut steps)?)
+            }
             MountSource::Tmpfs { .. } => None,
         });
     }
@@ -154,6 +157,28 @@ fn open(
 ) -> Result<i32, RuntimeError> {
     let fd = fds.next().unwrap_or(i32::MAX);
     steps.push(ChildStep::Open { fd, path: c(path.as_os_str().as_bytes())? });
+    Ok(fd)
+}
+
+fn open_below(
+    dir: &Path,
+    path: &Path,
+    fds: &mut std::ops::RangeFrom<i32>,
+    steps: &mut Vec<ChildStep>,
+) -> Result<i32, RuntimeError> {
+    let mut parts = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => parts.push(c(name.as_bytes())?),
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::ParentDir => {
+                return bad(format!("`{}` is not a relative path without `..`", path.display()));
+            }
+        }
+    }
+    let fd = fds.next().unwrap_or(i32::MAX);
+    let (dir, path) = (c(dir.as_os_str().as_bytes())?, c(path.as_os_str().as_bytes())?);
+    steps.push(ChildStep::OpenBelow { fd, dir, path, parts });
     Ok(fd)
 }
 
@@ -248,14 +273,16 @@ fn volume(
     let fd = source.unwrap_or(-1);
     steps.push(ChildStep::Target { fd, parents: parents(target, false)?, path: path.clone() });
     match &mount.source {
-        MountSource::Bind(host) => steps.push(ChildStep::Bind {
-            dir: FD_PROC,
-            name: c(fd.to_string())?,
-            target: path,
-            readonly: mount.readonly,
-            propagation: mount.propagation,
-            source: c(host.as_os_str().as_bytes())?,
-        }),
+        MountSource::Bind(host) | MountSource::BindBelow { path: host, .. } => {
+            steps.push(ChildStep::Bind {
+                dir: FD_PROC,
+                name: c(fd.to_string())?,
+                target: path,
+                readonly: mount.readonly,
+                propagation: mount.propagation,
+                source: c(host.as_os_str().as_bytes())?,
+            })
+        }
         MountSource::Tmpfs { size_bytes, mode } => {
             let size = size_bytes.map_or(String::new(), |bytes| format!(",size={bytes}"));
             let readonly = if mount.readonly { flag::RDONLY } else { 0 };
