@@ -3,7 +3,6 @@
 use alloc::{format, string::String, vec::Vec};
 
 use coracle_api::{FieldErrors, Resource, Status, time};
-use coracle_keys::Keys;
 use serde_json::{Value, json};
 
 use super::Question;

@@ -157,7 +157,7 @@ fn own_node(
                 .map_err(|labels| format!("is not allowed to modify labels: {labels}"))
         }
         Verb::Delete => Err(format!("node {node:?} is not allowed to delete nodes")),
-        _ => Ok(()),
+        Verb::Get | Verb::List | Verb::Watch | Verb::DeleteCollection => Ok(()),
     }
 }
 

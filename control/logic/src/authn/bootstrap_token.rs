@@ -11,7 +11,7 @@ use super::{Identity, same_secret};
 use crate::{Millis, cache::Cache, call::User};
 
 /// Type of the Secrets that hold them.
-pub const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
+const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
 /// Where they are.
 const NAMESPACE: &str = "kube-system";
 /// Group of all who come with one.

@@ -86,7 +86,14 @@ pub fn parse(method: &str, path: &str, pairs: &[(String, String)]) -> Result<Par
             }
         }
         Verb::Delete if target.name.is_empty() => Verb::DeleteCollection,
-        other => other,
+        Verb::Get
+        | Verb::List
+        | Verb::Watch
+        | Verb::Create
+        | Verb::Update
+        | Verb::Patch
+        | Verb::Delete
+        | Verb::DeleteCollection => verb,
     };
     if matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection) && selected_name.is_empty()
     {

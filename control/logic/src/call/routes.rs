@@ -34,7 +34,14 @@ pub fn check(verb: Verb, target: &ResourceTarget) -> Result<&'static Served, Sta
             {
                 Err(Status::method_not_allowed())
             }
-            _ => Err(Status::not_served()),
+            Verb::Get
+            | Verb::List
+            | Verb::Watch
+            | Verb::Create
+            | Verb::Update
+            | Verb::Patch
+            | Verb::Delete
+            | Verb::DeleteCollection => Err(Status::not_served()),
         };
     }
     let names_one = !matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection)
