@@ -1,4 +1,4 @@
-//! Kubernetes' bootstrap roles, bindings and priority classes: what every cluster begins with, and gets back at start.
+//! Kubernetes' bootstrap roles and bindings: what every cluster begins with, and gets back at start.
 
 mod table;
 
@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    admission::priority,
     authz::{PolicyRule, rules::uncovered},
     cache::Cache,
+    kinds::access::child,
 };
-use table::{BINDINGS, BindingText, ROLES, RoleText};
+use table::{BINDINGS, BindingText, NAMESPACED, NamespacedText, ROLES, RoleText};
 
 /// `false` on a role or binding keeps it as people made it.
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -28,13 +28,16 @@ pub enum Ensure {
     Update(Resource, Value),
 }
 
-/// All of them, as they are made: ClusterRoles first, so that no binding stands before its role.
+/// All of them, as they are made: roles first, so that no binding stands before its role; those in namespaces last.
 pub fn objects() -> impl Iterator<Item = (Resource, Value)> {
     let roles = ROLES.iter().map(|role| (Resource::CLUSTER_ROLES, role_object(role)));
     let bindings =
         BINDINGS.iter().map(|one| (Resource::CLUSTER_ROLE_BINDINGS, binding_object(one)));
-    let classes = priority::system_classes().map(|class| (Resource::PRIORITY_CLASSES, class));
-    roles.chain(bindings).chain(classes)
+    let inside = NAMESPACED.iter().flat_map(|one| {
+        let [role, binding] = namespaced_objects(one);
+        [(Resource::ROLES, role), (Resource::ROLE_BINDINGS, binding)]
+    });
+    roles.chain(bindings).chain(inside)
 }
 
 /// What of them is missing in the cache, or lacks rules or subjects. Nothing is ever taken away: people may have added.
@@ -42,7 +45,8 @@ pub fn ensure(cache: &Cache) -> Vec<Ensure> {
     objects()
         .filter_map(|(resource, wanted)| {
             let name = wanted.pointer("/metadata/name")?.as_str()?;
-            let Some(stored) = cache.get(resource, "", name) else {
+            let namespace = wanted.pointer("/metadata/namespace").and_then(Value::as_str);
+            let Some(stored) = cache.get(resource, namespace.unwrap_or_default(), name) else {
                 return Some(Ensure::Create(resource, wanted));
             };
             let stored = stored.value();
@@ -167,15 +171,30 @@ fn read_rule(line: &str) -> PolicyRule {
 
 fn binding_object(binding: &BindingText) -> Value {
     let mut map = object("ClusterRoleBinding", binding.name, None);
-    map.insert(
-        "roleRef".into(),
-        json!({"apiGroup": API_GROUP, "kind": "ClusterRole", "name": binding.role}),
-    );
-    let subjects: Vec<Value> = binding.subjects.iter().filter_map(|text| subject(text)).collect();
+    bind(&mut map, "ClusterRole", binding.role, binding.subjects);
+    Value::Object(map)
+}
+
+/// The Role and its RoleBinding.
+fn namespaced_objects(text: &NamespacedText) -> [Value; 2] {
+    let rules: Vec<PolicyRule> = text.rules.lines().map(read_rule).collect();
+    let mut role = object("Role", text.name, None);
+    role.insert("rules".into(), serde_json::to_value(rules).expect("rules have string keys only"));
+    let mut binding = object("RoleBinding", text.name, None);
+    bind(&mut binding, "Role", text.name, text.subjects);
+    [role, binding].map(|map| {
+        let mut value = Value::Object(map);
+        put(child(&mut value, "metadata"), "namespace", text.namespace.into());
+        value
+    })
+}
+
+fn bind(map: &mut Map<String, Value>, kind: &str, role: &str, subjects: &[&str]) {
+    map.insert("roleRef".into(), json!({"apiGroup": API_GROUP, "kind": kind, "name": role}));
+    let subjects: Vec<Value> = subjects.iter().filter_map(|text| subject(text)).collect();
     if !subjects.is_empty() {
         map.insert("subjects".into(), subjects.into());
     }
-    Value::Object(map)
 }
 
 fn subject(text: &str) -> Option<Value> {

@@ -14,6 +14,14 @@ pub(super) struct RoleText {
     pub(super) rules: &'static str,
 }
 
+/// One Role with the RoleBinding of the same name.
+pub(super) struct NamespacedText {
+    pub(super) namespace: &'static str,
+    pub(super) name: &'static str,
+    pub(super) rules: &'static str,
+    pub(super) subjects: &'static [&'static str],
+}
+
 /// One ClusterRoleBinding, named as its role unless `name` is set. Subjects: `g:GROUP`, `u:USER`, `s:NAMESPACE/NAME`.
 pub(super) struct BindingText {
     pub(super) name: &'static str,
@@ -287,3 +295,11 @@ pub(super) const BINDINGS: &[BindingText] = &[
         subjects: &["g:system:nodes"],
     },
 ];
+
+pub(super) const NAMESPACED: &[NamespacedText] = &[NamespacedText {
+    namespace: "kube-system",
+    name: "system:controller:token-cleaner",
+    rules: "delete,get,list,watch core secrets\n\
+            create,patch,update core,events.k8s.io events",
+    subjects: &["s:kube-system/token-cleaner"],
+}];

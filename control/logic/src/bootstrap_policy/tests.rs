@@ -13,13 +13,14 @@ fn world() -> World {
 
 #[test]
 fn every_line_is_a_rule() {
-    for role in ROLES {
-        for line in role.rules.lines() {
+    let inside = NAMESPACED.iter().map(|one| (one.name, one.rules));
+    for (name, rules) in ROLES.iter().map(|one| (one.name, one.rules)).chain(inside) {
+        for line in rules.lines() {
             let rule = read_rule(line);
             let paths = !rule.non_resource_urls.is_empty();
-            assert!(!rule.verbs.is_empty(), "{}: {line}", role.name);
-            assert_eq!(paths, rule.resources.is_empty(), "{}: {line}", role.name);
-            assert_eq!(paths, rule.api_groups.is_empty(), "{}: {line}", role.name);
+            assert!(!rule.verbs.is_empty(), "{name}: {line}");
+            assert_eq!(paths, rule.resources.is_empty(), "{name}: {line}");
+            assert_eq!(paths, rule.api_groups.is_empty(), "{name}: {line}");
         }
     }
     for binding in BINDINGS {
@@ -31,7 +32,10 @@ fn every_line_is_a_rule() {
 #[test]
 fn a_whole_cluster_needs_nothing() {
     assert_eq!(ensure(&world().cache), Vec::new());
-    assert_eq!(ensure(&World::default().cache).len(), ROLES.len() + BINDINGS.len() + 2);
+    assert_eq!(
+        ensure(&World::default().cache).len(),
+        ROLES.len() + BINDINGS.len() + 2 * NAMESPACED.len()
+    );
 }
 
 #[test]

@@ -70,15 +70,15 @@ impl ControlPlane {
 
     fn begin_stage(&mut self, now: Millis, stage: Stage) {
         let mut all: Vec<Ensure> = match stage {
-            Stage::ClusterScoped => {
-                let policy = bootstrap_policy::ensure(&self.cache);
-                let ours = cluster_scoped().filter_map(|one| self.missing(one));
-                ours.chain(policy).collect()
-            }
+            Stage::ClusterScoped => cluster_scoped().filter_map(|one| self.missing(one)).collect(),
             Stage::Namespaced => {
                 [service(&self.config)].into_iter().filter_map(|one| self.missing(one)).collect()
             }
         };
+        all.extend(bootstrap_policy::ensure(&self.cache).into_iter().filter(|one| {
+            let (Ensure::Create(resource, _) | Ensure::Update(resource, _)) = one;
+            resource.def().namespaced == matches!(stage, Stage::Namespaced)
+        }));
         if matches!(stage, Stage::Namespaced) {
             all.extend(self.endpoints());
         }
