@@ -87,8 +87,18 @@ fn main() {
     let wanted = reachable(&types, &roots(&types, &served));
     let tables = Tables::new(&types, &schema["wireTypes"], &wanted);
     let out = PathBuf::from(env::var("OUT_DIR").unwrap());
-    fs::write(out.join("schema.rs"), tables.source()).unwrap();
-    fs::write(out.join("served.rs"), served_source(&served)).unwrap();
+    let (schema, served) = (tables.source(), served_source(&served));
+    let print = fingerprint(schema.as_bytes()) ^ fingerprint(served.as_bytes()).rotate_left(1);
+    let print = format!("/// Changes with the tables.\npub const FINGERPRINT: u64 = {print:#x};\n");
+    fs::write(out.join("schema.rs"), schema + &print).unwrap();
+    fs::write(out.join("served.rs"), served).unwrap();
+}
+
+/// FNV-1a.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// `Pod` of `io.k8s.api.core.v1.Pod`.

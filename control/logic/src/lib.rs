@@ -23,6 +23,7 @@ pub(crate) mod registry;
 pub mod scheduler;
 #[cfg(test)]
 mod scripted;
+pub(crate) mod views;
 
 /// Wall-clock time in milliseconds since 1970 (UTC). Comes in with each event.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -25,6 +25,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// When it was published.
+    pub(crate) fn at(&self) -> Millis {
+        self.at
+    }
+
     /// The version before, under this change's revision: what a watcher gets when the object is gone for it.
     pub(crate) fn gone(&self, old: &Object) -> Arc<[u8]> {
         self.gone.get_or_init(|| encode::with_revision(old, self.change.revision)).clone()

@@ -45,8 +45,9 @@ impl Filter {
     }
 }
 
-/// Writes one object as the watcher asked for it (another version, a Table); the bytes it gets are the object's.
-pub type Render = Box<dyn FnMut(&Object, &[u8]) -> Arc<[u8]> + Send>;
+/// Writes one object as the watcher asked for it (another version, a Table); the bytes it gets are the object's, the time is
+/// that of the change (`None`: it is one of the initial objects).
+pub type Render = Box<dyn FnMut(Option<Millis>, &Object, &[u8]) -> Arc<[u8]> + Send>;
 
 /// What a watch is to be.
 pub struct WatchSpec {
@@ -254,6 +255,13 @@ impl Watches {
     }
 }
 
+/// What is told of, and when it happened (`None`: it was there already).
+struct Told<'a> {
+    kind: EventType,
+    at: Option<Millis>,
+    object: &'a Object,
+}
+
 struct Budget {
     events: usize,
     bytes: usize,
@@ -278,7 +286,8 @@ impl Watch {
         out: &mut Vec<Arc<[u8]>>,
     ) -> WatchPoll {
         while let Some(object) = self.spec.initial.pop() {
-            self.tell(EventType::Added, &object, object.bytes.clone(), pieces, budget, out);
+            let told = Told { kind: EventType::Added, at: None, object: &object };
+            self.tell(told, object.bytes.clone(), pieces, budget, out);
             if budget.is_spent() {
                 return WatchPoll::More;
             }
@@ -303,7 +312,8 @@ impl Watch {
             {
                 let bytes = bytes_for(kind, object, slot);
                 let object = object.clone();
-                self.tell(kind, &object, bytes, pieces, budget, out);
+                let told = Told { kind, at: Some(slot.at()), object: &object };
+                self.tell(told, bytes, pieces, budget, out);
             }
             self.cursor = slot.change.revision;
             if budget.is_spent() {
@@ -315,19 +325,18 @@ impl Watch {
 
     fn tell(
         &mut self,
-        kind: EventType,
-        object: &Object,
+        told: Told<'_>,
         bytes: Arc<[u8]>,
         pieces: &Pieces,
         budget: &mut Budget,
         out: &mut Vec<Arc<[u8]>>,
     ) {
         let bytes = match &mut self.spec.render {
-            Some(render) => render(object, &bytes),
+            Some(render) => render(told.at, told.object, &bytes),
             None => bytes,
         };
         budget.spend(bytes.len());
-        pieces.event(kind, bytes, out);
+        pieces.event(told.kind, bytes, out);
     }
 
     fn tell_bookmark(&self, initial_end: bool, pieces: &Pieces, out: &mut Vec<Arc<[u8]>>) {

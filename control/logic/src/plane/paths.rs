@@ -10,6 +10,7 @@ use super::{ControlPlane, Response};
 use crate::{
     call::{HttpRequest, query},
     registry::answer::{json_bytes, json_value, plain},
+    views,
 };
 
 /// Version of the API that is served.
@@ -22,6 +23,10 @@ impl ControlPlane {
     pub(super) fn path(&self, http: &HttpRequest, path: &str) -> Result<Response, Status> {
         if !matches!(http.method.as_str(), "GET" | "HEAD") {
             return Err(Status::method_not_allowed());
+        }
+        let address = format!("{}:{}", self.host(), self.config.port);
+        if let Some(answer) = views::answer(http, path, &address) {
+            return answer;
         }
         match path.trim_end_matches('/') {
             "/version" => Ok(json_value(200, &self.version())),
@@ -68,8 +73,13 @@ impl ControlPlane {
         })
     }
 
+    /// Where clients reach this server.
+    fn host(&self) -> &str {
+        self.config.advertise_ips.first().map_or("127.0.0.1", String::as_str)
+    }
+
     fn openid(&self) -> serde_json::Value {
-        let host = self.config.advertise_ips.first().map_or("127.0.0.1", String::as_str);
+        let host = self.host();
         json!({
             "issuer": self.config.issuer,
             "jwks_uri": format!("https://{host}:{}/openid/v1/jwks", self.config.port),

@@ -59,9 +59,9 @@ impl ControlPlane {
         }
         match (call.verb, target.hub) {
             (Verb::Get, Some(resource)) if target.subresource != "log" => {
-                self.get(&call, &target, resource).map(Some)
+                self.get(now, &call, &target, resource).map(Some)
             }
-            (Verb::List, Some(resource)) => self.list(&call, &target, resource).map(Some),
+            (Verb::List, Some(resource)) => self.list(now, &call, &target, resource).map(Some),
             (Verb::Watch, Some(resource)) => {
                 self.watch(now, id, &call, &target, resource).map(Some)
             }
@@ -74,7 +74,7 @@ impl ControlPlane {
                 }
                 let (payload, origin) = (Payload::Http, Origin::Http(id));
                 // What cannot be answered in a form that is taken must not be written.
-                Style::of(&call, &target)?;
+                Style::of(&call, &target, now)?;
                 self.evaluate(now, Work { call, payload, origin, tries: 0 });
                 Ok(None)
             }
@@ -108,11 +108,12 @@ impl ControlPlane {
 
     fn get(
         &self,
+        now: Millis,
         call: &Call<Authorized>,
         target: &ResourceTarget,
         resource: Resource,
     ) -> Result<Response, Status> {
-        let style = Style::of(call, target)?;
+        let style = Style::of(call, target, now)?;
         let object = self
             .cache
             .get(resource, &target.namespace, &target.name)
@@ -129,13 +130,14 @@ impl ControlPlane {
 
     fn list(
         &self,
+        now: Millis,
         call: &Call<Authorized>,
         target: &ResourceTarget,
         resource: Resource,
     ) -> Result<Response, Status> {
-        let style = Style::of(call, target)?;
+        let style = Style::of(call, target, now)?;
         let page = page(call, target, resource, &self.cache, &self.ring)?;
-        let mut response = style.list(resource.def().kind, page);
+        let mut response = style.list(resource, page);
         warn_deprecated(&mut response, target, resource);
         Ok(response)
     }
@@ -148,7 +150,7 @@ impl ControlPlane {
         target: &ResourceTarget,
         resource: Resource,
     ) -> Result<Response, Status> {
-        let style = Style::of(call, target)?;
+        let style = Style::of(call, target, now)?;
         let options = call.options();
         let filter = filter_of(call, target, resource)?;
         let current = self.cache.revision();

@@ -189,17 +189,19 @@ impl ControlPlane {
             Origin::Http(id) => {
                 let mut response = match (result, &work.call.target) {
                     (Err(status), _) => answer::failure(status),
-                    (Ok(object), Target::Resource(target)) => match Style::of(&work.call, target) {
-                        Ok(style) => style.reply(reply, object),
-                        Err(status) => answer::failure(&status),
-                    },
+                    (Ok(object), Target::Resource(target)) => {
+                        match Style::of(&work.call, target, now) {
+                            Ok(style) => style.reply(reply, object),
+                            Err(status) => answer::failure(&status),
+                        }
+                    }
                     (Ok(_), Target::Path(_)) => answer::failure(&Status::not_served()),
                 };
                 answer::warn(&mut response, warnings);
                 self.respond(id, response);
             }
             Origin::Controller(index, call) => self.controller_done(now, index, &call, result),
-            Origin::Bulk(id) => self.bulk_done(id, result),
+            Origin::Bulk(id) => self.bulk_done(now, id, result),
             Origin::Bootstrap => self.bootstrap.ended(result),
         }
     }
@@ -258,10 +260,10 @@ impl ControlPlane {
             let payload = Payload::Delete(options);
             self.evaluate(now, Work { call, payload, origin: Origin::Bulk(id), tries: 0 });
         }
-        self.count_down(id);
+        self.count_down(now, id);
     }
 
-    fn bulk_done(&mut self, id: u64, result: Result<&Arc<Object>, &Status>) {
+    fn bulk_done(&mut self, now: Millis, id: u64, result: Result<&Arc<Object>, &Status>) {
         if let Some(bulk) = self.bulks.get_mut(&id) {
             match result {
                 Ok(object) => bulk.deleted.push(object.clone()),
@@ -270,10 +272,10 @@ impl ControlPlane {
                 Err(status) => bulk.failed = Some(status.clone()),
             }
         }
-        self.count_down(id);
+        self.count_down(now, id);
     }
 
-    fn count_down(&mut self, id: u64) {
+    fn count_down(&mut self, now: Millis, id: u64) {
         let Some(bulk) = self.bulks.get_mut(&id) else { return };
         bulk.left -= 1;
         if bulk.left > 0 {
@@ -282,7 +284,7 @@ impl ControlPlane {
         let Some(bulk) = self.bulks.remove(&id) else { return };
         let response = match (bulk.failed, &bulk.call.target) {
             (Some(status), _) => answer::failure(&status),
-            (None, Target::Resource(target)) => match Style::of(&bulk.call, target) {
+            (None, Target::Resource(target)) => match Style::of(&bulk.call, target, now) {
                 Err(status) => answer::failure(&status),
                 Ok(style) => {
                     let page = Page {
@@ -291,7 +293,7 @@ impl ControlPlane {
                         next: String::new(),
                         remaining: None,
                     };
-                    style.list(bulk.resource.def().kind, page)
+                    style.list(bulk.resource, page)
                 }
             },
             (None, Target::Path(_)) => answer::failure(&Status::not_served()),

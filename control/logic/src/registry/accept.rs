@@ -63,11 +63,10 @@ fn clause(clause: &str) -> Option<Form> {
     }
 }
 
-/// `application/json`, or with the parameters of the form as upstream names them.
+/// `application/json`, or with the parameters of the form. Tables go without, as upstream sends them.
 pub(crate) fn content_type(form: Form, list: bool) -> String {
     let (what, version) = match form {
-        Form::Whole => return "application/json".into(),
-        Form::Table(version) => ("Table", version),
+        Form::Whole | Form::Table(_) => return "application/json".into(),
         Form::Metadata(version) if list => ("PartialObjectMetadataList", version),
         Form::Metadata(version) => ("PartialObjectMetadata", version),
     };

@@ -8,7 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
-use coracle_api::{Object, Status};
+use coracle_api::{Object, Resource, Status};
 use serde_json::{Value, json};
 
 use super::{
@@ -19,10 +19,12 @@ use super::{
     list::Page,
 };
 use crate::{
+    Millis,
     cache::{encode::bytes_of, watch::Render},
     call::{Authorized, Call, HttpRequest, Options, ResourceTarget},
     kinds::{self, access::set},
     plane::{Response, ResponseBody},
+    views::table,
 };
 
 /// Lists up to here are answered in one piece.
@@ -35,18 +37,20 @@ pub(crate) struct Style {
     group: String,
     version: String,
     options: Options,
+    /// When it was asked: ages in Tables are told from here.
+    now: Millis,
 }
 
 impl Style {
     /// Reads it from a call. The error is a 406.
-    pub(crate) fn of(call: &Call<Authorized>, target: &ResourceTarget) -> Result<Self, Status> {
-        let form = match negotiate(call.http.header("accept"))? {
-            // Until there are Tables: clients that ask for one take the object too.
-            Form::Table(_) => Form::Whole,
-            form @ (Form::Whole | Form::Metadata(_)) => form,
-        };
+    pub(crate) fn of(
+        call: &Call<Authorized>,
+        target: &ResourceTarget,
+        now: Millis,
+    ) -> Result<Self, Status> {
         Ok(Self {
-            form,
+            form: negotiate(call.http.header("accept"))?,
+            now,
             group: target.group.clone(),
             version: target.version.clone(),
             options: call.options().clone(),
@@ -68,14 +72,41 @@ impl Style {
         }
     }
 
-    /// One object (not a Table) in this style; `bytes` are its own or those under another revision.
+    /// One object in this style; `bytes` are its own or those under another revision.
     fn object_bytes(&self, object: &Object, bytes: &[u8]) -> Arc<[u8]> {
-        let value = self.value(object, bytes);
-        let value = match self.form {
-            Form::Whole | Form::Table(_) => value,
-            Form::Metadata(version) => metadata_only(value, version),
-        };
-        bytes_of(&value).into()
+        match self.form {
+            Form::Whole => bytes_of(&self.value(object, bytes)).into(),
+            Form::Metadata(version) => {
+                bytes_of(&metadata_only(self.value(object, bytes), version)).into()
+            }
+            Form::Table(version) => self.one_row(version, self.now, true, object, bytes),
+        }
+    }
+
+    /// A Table of one object.
+    fn one_row(
+        &self,
+        table_version: &str,
+        now: Millis,
+        columns: bool,
+        object: &Object,
+        bytes: &[u8],
+    ) -> Arc<[u8]> {
+        let stored: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+        let metadata = table::metadata_of(object, &stored);
+        let (group, version) = (self.group.as_str(), self.version.as_str());
+        let mut out =
+            table::head(object.resource, group, version, table_version, &metadata, columns);
+        out.push_str(&self.row(table_version, now, object, bytes).to_string());
+        // Within a watch event no line may end early.
+        out.push_str(table::TAIL.trim_end());
+        out.into_bytes().into()
+    }
+
+    fn row(&self, table_version: &str, now: Millis, object: &Object, bytes: &[u8]) -> Value {
+        let stored: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+        let shown = self.value(object, bytes);
+        table::row(now, object.resource, &stored, shown, self.options.include_object, table_version)
     }
 
     /// One object as an answer.
@@ -100,7 +131,8 @@ impl Style {
     }
 
     /// A list as an answer, encoded as it is pulled.
-    pub(crate) fn list(&self, kind: &str, page: Page) -> Response {
+    pub(crate) fn list(&self, resource: Resource, page: Page) -> Response {
+        let kind = resource.def().kind;
         let (list_kind, list_version) = match self.form {
             Form::Metadata(version) => {
                 ("PartialObjectMetadataList".to_string(), format!("meta.k8s.io/{version}"))
@@ -116,9 +148,13 @@ impl Style {
                 set(&mut metadata, "remainingItemCount", left);
             }
         }
-        let head = format!(
-            "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{list_version}\",\"metadata\":{metadata},\"items\":["
-        );
+        let head = if let Form::Table(version) = self.form {
+            table::head(resource, &self.group, &self.version, version, &metadata, true)
+        } else {
+            format!(
+                "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{list_version}\",\"metadata\":{metadata},\"items\":["
+            )
+        };
         let size: usize = page.objects.iter().map(|object| object.bytes.len() + 1).sum();
         let style = self.clone();
         let comma: Arc<[u8]> = b",".as_slice().into();
@@ -126,6 +162,8 @@ impl Style {
         let items = page.objects.into_iter().flat_map(move |object| {
             let bytes = if style.shares_bytes(&object) {
                 object.bytes.clone()
+            } else if let Form::Table(version) = style.form {
+                bytes_of(&style.row(version, style.now, &object, &object.bytes)).into()
             } else {
                 style.object_bytes(&object, &object.bytes)
             };
@@ -144,13 +182,21 @@ impl Style {
     }
 
     /// How a watch writes its objects; `None`: as they are stored.
-    pub(crate) fn render(&self, resource: coracle_api::Resource) -> Option<Render> {
+    pub(crate) fn render(&self, resource: Resource) -> Option<Render> {
         let def = resource.def();
         if self.form == Form::Whole && self.group == def.group && self.version == def.version {
             return None;
         }
         let style = self.clone();
-        Some(Box::new(move |object: &Object, bytes: &[u8]| style.object_bytes(object, bytes)))
+        let mut first = true;
+        Some(Box::new(move |at: Option<Millis>, object: &Object, bytes: &[u8]| {
+            if let Form::Table(version) = style.form {
+                let now = at.unwrap_or(style.now);
+                style.one_row(version, now, core::mem::take(&mut first), object, bytes)
+            } else {
+                style.object_bytes(object, bytes)
+            }
+        }))
     }
 
     /// `apiVersion` and `kind` of this style's objects, as bookmarks carry them.

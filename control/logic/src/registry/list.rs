@@ -2,7 +2,6 @@
 
 use alloc::{
     collections::BTreeMap,
-    format,
     string::{String, ToString},
     sync::Arc,
     vec::Vec,
@@ -39,8 +38,7 @@ pub(crate) fn filter_of(
     resource: Resource,
 ) -> Result<Filter, Status> {
     let options = call.options();
-    let labels = LabelSelector::parse(&options.label_selector)
-        .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
+    let labels = LabelSelector::parse(&options.label_selector).map_err(Status::bad_request)?;
     let fields = FieldSelector::parse(&options.field_selector).map_err(Status::bad_request)?;
     for term in fields.terms() {
         kinds::field_label(resource, &term.field)?;
