@@ -42,12 +42,11 @@ pub(crate) fn object_at(
 }
 
 /// What is stored: the value without `metadata.resourceVersion` (the entry's revision says it).
-pub(crate) fn stored_value(value: &Value) -> Vec<u8> {
-    let mut value = value.clone();
+pub(crate) fn stored_bytes(value: &mut Value) -> Vec<u8> {
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }
-    bytes_of(&value)
+    bytes_of(value)
 }
 
 /// The metadata that the machinery keeps, without the annotations: those are read from the bytes when needed.

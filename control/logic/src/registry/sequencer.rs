@@ -54,6 +54,8 @@ struct Write {
     old: Option<Arc<Object>>,
     /// The hub JSON to be; `None`: delete.
     new: Option<Value>,
+    /// Goes to the store.
+    durable: bool,
     /// Who waits for it.
     ticket: u64,
 }
@@ -68,9 +70,11 @@ pub(crate) struct Ended {
 }
 
 struct Numbered {
-    write: Write,
+    key: Key,
+    ticket: u64,
     change: Change,
-    store_key: Arc<str>,
+    /// What the store is to hold; `None`: nothing.
+    stored: Option<Vec<u8>>,
 }
 
 /// What the store is to be asked for.
@@ -131,7 +135,7 @@ impl Sequencer {
     pub(crate) fn submit(&mut self, admitted: Admitted, ticket: u64) {
         let durable = admitted.durable();
         let (key, old, new) = admitted.into_parts();
-        let write = Write { key, old, new, ticket };
+        let write = Write { key, old, new, durable, ticket };
         if durable {
             self.durable.push_back(write);
         } else {
@@ -170,8 +174,8 @@ impl Sequencer {
             let Some(write) = self.durable.pop_front() else { break };
             self.given += 1;
             match number(write, self.given) {
-                Ok(numbered) => {
-                    let txn = self.txn(&numbered);
+                Ok(mut numbered) => {
+                    let txn = self.txn(&mut numbered);
                     if let Op::Put(_, value) = &txn.op {
                         bytes += value.len();
                     }
@@ -201,7 +205,7 @@ impl Sequencer {
         {
             match outcome {
                 Some(Outcome::Done) => {
-                    self.stored_at.remove(&numbered.write.key);
+                    self.stored_at.remove(&numbered.key);
                     ended.push(end_of(numbered));
                 }
                 Some(Outcome::Conflict { key, actual }) => {
@@ -209,34 +213,30 @@ impl Sequencer {
                         "the store has {key} at revision {}, the write was computed from another",
                         actual.0
                     );
-                    ended.push(failed(numbered.write, &why));
+                    ended.push(failed(numbered, &why));
                 }
-                None => {
-                    ended.push(failed(numbered.write, "the store gave no outcome for the write"))
-                }
+                None => ended.push(failed(numbered, "the store gave no outcome for the write")),
             }
         }
     }
 
     fn note_volatile(&mut self, numbered: &Numbered) {
-        let Some(old) = &numbered.write.old else { return };
+        let Some(old) = &numbered.change.old else { return };
         if old.resource.def().volatile {
             return;
         }
-        self.stored_at.entry(numbered.write.key.clone()).or_insert(old.revision);
+        self.stored_at.entry(numbered.key.clone()).or_insert(old.revision);
     }
 
-    fn txn(&self, numbered: &Numbered) -> Txn {
-        let write = &numbered.write;
-        let key = numbered.store_key.clone();
-        let at = self.stored_at.get(&write.key).copied();
-        let expected = at.or(write.old.as_ref().map(|old| old.revision)).unwrap_or(0);
-        let revision = numbered.change.revision;
-        let op = match &write.new {
+    fn txn(&self, numbered: &mut Numbered) -> Txn {
+        let (key, change) = (numbered.key.store_key(), &numbered.change);
+        let at = self.stored_at.get(&numbered.key).copied();
+        let expected = at.or(change.old.as_ref().map(|old| old.revision)).unwrap_or(0);
+        let revision = change.revision;
+        let op = match numbered.stored.take() {
             None => Op::Delete(key.clone()),
-            Some(value) => {
-                let plain = encode::stored_value(value);
-                Op::Put(key.clone(), self.seal(write.key.resource, &key, revision, plain))
+            Some(plain) => {
+                Op::Put(key.clone(), self.seal(numbered.key.resource, &key, revision, plain))
             }
         };
         let guards = vec![Guard { key, expected: Revision(expected) }];
@@ -254,29 +254,32 @@ impl Sequencer {
     }
 }
 
-fn number(write: Write, revision: u64) -> Result<Numbered, Ended> {
+fn number(mut write: Write, revision: u64) -> Result<Numbered, Ended> {
     let resource = write.key.resource;
-    let new = match write.new.clone().map(|value| encode::object_at(resource, value, revision)) {
-        None => None,
-        Some(Ok(object)) => Some(Arc::new(object)),
-        Some(Err(why)) => return Err(failed_with(write, Status::bad_request(why))),
-    };
-    let change = Change { revision, resource, old: write.old.clone(), new };
-    let store_key = write.key.store_key();
-    Ok(Numbered { write, change, store_key })
+    let mut stored = None;
+    let mut new = None;
+    if let Some(mut value) = write.new.take() {
+        if write.durable {
+            stored = Some(encode::stored_bytes(&mut value));
+        }
+        match encode::object_at(resource, value, revision) {
+            Ok(object) => new = Some(Arc::new(object)),
+            Err(why) => {
+                let result = Err(Status::bad_request(why));
+                return Err(Ended { key: write.key, ticket: write.ticket, result });
+            }
+        }
+    }
+    let change = Change { revision, resource, old: write.old, new };
+    Ok(Numbered { key: write.key, ticket: write.ticket, change, stored })
 }
 
 fn end_of(numbered: Numbered) -> Ended {
-    let Numbered { write, change, .. } = numbered;
-    Ended { key: write.key, ticket: write.ticket, result: Ok(change) }
+    Ended { key: numbered.key, ticket: numbered.ticket, result: Ok(numbered.change) }
 }
 
-fn failed(write: Write, why: &str) -> Ended {
-    let def = write.key.resource.def();
-    let status = Status::conflict(def.group, def.plural, &write.key.name, why);
-    failed_with(write, status)
-}
-
-fn failed_with(write: Write, status: Status) -> Ended {
-    Ended { key: write.key, ticket: write.ticket, result: Err(status) }
+fn failed(numbered: Numbered, why: &str) -> Ended {
+    let def = numbered.key.resource.def();
+    let status = Status::conflict(def.group, def.plural, &numbered.key.name, why);
+    Ended { key: numbered.key, ticket: numbered.ticket, result: Err(status) }
 }
