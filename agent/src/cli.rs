@@ -12,15 +12,10 @@ use crate::{
 
 /// Runs the pods of one node of a Coracle cluster.
 #[derive(Debug, Parser)]
-#[command(
-    name = "coracle-agent",
-    version,
-    args_conflicts_with_subcommands = false,
-    subcommand_negates_reqs = true
-)]
+#[command(name = "coracle-agent", version)]
 struct Cli {
     /// Where the agent keeps its identity, images, pods and logs.
-    #[arg(long, value_name = "DIR", required = true, global = true)]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     run: Run,
@@ -31,7 +26,7 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Run {
     /// The control plane, as https://HOST:PORT.
-    #[arg(long, value_name = "URL", required = true)]
+    #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// The join token; needed the first time only.
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
@@ -203,4 +198,26 @@ fn image(dir: &std::path::Path, command: &ImageCommand) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let line = "coracle-agent --data-dir d image import x.tar --name n";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        assert!(matches!(
+            cli.command,
+            Some(Command::Image { command: ImageCommand::Import { .. } })
+        ));
+        let line =
+            "coracle-agent --data-dir d --server https://h:1 --token t --label a=b --label c=d";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Ok(options) = options(cli.run) else { panic!("it is a good line") };
+        assert_eq!(options.labels.len(), 2);
+    }
 }
