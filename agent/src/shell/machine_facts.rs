@@ -52,7 +52,8 @@ pub(crate) fn read(
         pids: (processes(), text("/proc/sys/kernel/pid_max").parse().unwrap_or(0)),
         lacking: lacking
             .iter()
-            .filter(|fact| fact.kind != FactKind::Good)
+            // Without a line that mends it, it is nothing to tell a user.
+            .filter(|fact| fact.kind != FactKind::Good && !fact.fix.is_empty())
             .map(|fact| Lack {
                 name: fact.name.into(),
                 found: fact.found.clone(),
