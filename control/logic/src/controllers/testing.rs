@@ -27,9 +27,10 @@ pub(crate) fn object(resource: Resource, mut value: Value, revision: u64) -> Arc
     value["apiVersion"] = def.api_version().into();
     value["kind"] = def.kind.into();
     value["metadata"]["resourceVersion"] = revision.to_string().into();
-    let mut meta: Meta = serde_json::from_value(value["metadata"].clone()).unwrap();
+    let mut meta: Meta = serde_json::from_value(value["metadata"].clone())
+        .expect("a test's metadata is well-formed");
     meta.annotations = BTreeMap::new();
-    let bytes = serde_json::to_vec(&value).unwrap().into();
+    let bytes = serde_json::to_vec(&value).expect("keys are strings").into();
     Arc::new(Object { resource, meta, revision, bytes })
 }
 
@@ -126,7 +127,8 @@ impl World {
     pub(crate) fn create(&mut self, resource: Resource, value: Value) -> Arc<Object> {
         let namespace = value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("");
         let namespace = namespace.to_string();
-        self.apply(&call(CallAction::Create(value), resource, &namespace, "", "")).unwrap()
+        self.apply(&call(CallAction::Create(value), resource, &namespace, "", ""))
+            .expect("a test creates what is not there")
     }
 
     /// Changes an object as a user does, through this subresource.
@@ -141,7 +143,7 @@ impl World {
         let mut value = self.get(resource, namespace, name);
         edit(&mut value);
         let call = call(CallAction::Update(value), resource, namespace, name, subresource);
-        self.apply(&call).unwrap();
+        self.apply(&call).expect("a test edits what is there");
     }
 
     pub(crate) fn delete(
@@ -157,7 +159,8 @@ impl World {
             propagation,
             grace_seconds: None,
         };
-        self.apply(&call(action, resource, namespace, name, "")).unwrap();
+        self.apply(&call(action, resource, namespace, name, ""))
+            .expect("a test deletes what is there");
     }
 
     /// Takes an object out, whatever holds it.
@@ -303,7 +306,7 @@ impl World {
     /// Carries out one of the calls, or tells one of the answers; any of them may be next.
     fn advance_one(&mut self) {
         let choices = self.asked.len() + self.done.len();
-        let pick = usize::try_from(self.rng.next_u64() % choices as u64).unwrap();
+        let pick = usize::try_from(self.rng.next_u64() % choices as u64).expect("below a length");
         if pick < self.asked.len() {
             let (index, call) = self.asked.remove(pick);
             let refused = (self.refuse)(&call);
@@ -397,7 +400,8 @@ impl World {
         if moves.is_empty() {
             return false;
         }
-        let pick = usize::try_from(self.rng.next_u64() % moves.len() as u64).unwrap();
+        let pick =
+            usize::try_from(self.rng.next_u64() % moves.len() as u64).expect("below a length");
         let (meta, value) = moves.swap_remove(pick);
         self.publish(Resource::PODS, &meta.namespace, &meta.name, value);
         true
