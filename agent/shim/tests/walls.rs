@@ -311,6 +311,22 @@ fn r4_whichever_step_fails_the_host_is_as_found() {
 }
 
 #[test]
+fn the_shims_program_cannot_be_written_through_its_process() {
+    let host = TestHost::new();
+    let pod = host.pod("exe");
+    let shim = host.runtime.pod(&pod).unwrap().unwrap().shim_pid.unwrap();
+    // Not "text file busy", which would end with the process.
+    let opened =
+        fs::OpenOptions::new().write(true).truncate(true).open(format!("/proc/{shim}/exe"));
+    assert_eq!(opened.unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    let command = fs::read_to_string(format!("/proc/{shim}/cmdline")).unwrap();
+    let words: Vec<_> = command.split('\0').collect();
+    let data_dir = host.config.data_dir.to_str().unwrap();
+    assert_eq!(words[1..], ["--data-dir", data_dir, "--pod", "exe", ""]);
+    assert_eq!(words[0], host.config.shim_program.to_str().unwrap());
+}
+
+#[test]
 fn r1_processes_are_counted_where_they_belong() {
     let host = TestHost::new();
     let pod = host.pod("forks");

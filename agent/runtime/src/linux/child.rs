@@ -357,7 +357,7 @@ fn pivot(root: &CStr, progress: &mut Progress) -> Result<(), Errno> {
             // An initramfs cannot be pivoted away: the new root is moved over it, as `switch_root` does.
             Err(libc::EINVAL) => {
                 progress.moved = true;
-                mount(Some(c"."), c"/", None, libc::MS_MOVE, None)?;
+                mount(Some(c"."), c"/", None, flag::MOVE, None)?;
                 check(libc::chroot(here).into())?;
             }
             done => done?,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,8 +94,9 @@ pub(super) fn start(
     let io = |doing: &'static str| {
         move |source| RuntimeError::Io { doing: format!("{doing} {}", program.display()), source }
     };
-    let mut command = Command::new(program);
-    command.args(&config.shim_args).arg("--data-dir").arg(&config.data_dir);
+    let readonly = os::readonly_program(program);
+    let mut command = Command::new(readonly.as_ref().map_or(program, |(_, path)| path));
+    command.arg0(program).args(&config.shim_args).arg("--data-dir").arg(&config.data_dir);
     command.arg("--pod").arg(uid.as_str()).env_clear().current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(io("start the shim"))?;

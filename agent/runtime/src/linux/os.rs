@@ -1,8 +1,11 @@
 //! Safe words for the few calls of the operating system that the shim and the starter need.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -228,6 +231,32 @@ pub fn time_of_day() -> (u64, u32) {
 pub fn now_ms() -> u64 {
     let (seconds, nanos) = time_of_day();
     seconds * 1000 + u64::from(nanos / 1_000_000)
+}
+
+/// A program to be executed from a read-only view of its file: a container that gets hold of `/proc/PID/exe` cannot write
+/// the host's file through it (CVE-2019-5736). `None` before Linux 5.12. The path is good while the descriptor is open.
+pub fn readonly_program(program: &Path) -> Option<(OwnedFd, PathBuf)> {
+    // The same numbers on every architecture; linux/mount.h.
+    const SYS_OPEN_TREE: libc::c_long = 428;
+    const SYS_MOUNT_SETATTR: libc::c_long = 442;
+    const OPEN_TREE_CLONE: libc::c_int = 1;
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    let path = CString::new(program.as_os_str().as_bytes()).ok()?;
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC;
+    // SAFETY: a text with its NUL.
+    let fd = unsafe { libc::syscall(SYS_OPEN_TREE, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the descriptor was just made and is nobody else's.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // `struct mount_attr`: set, clear, propagation, user namespace.
+    let attributes = [MOUNT_ATTR_RDONLY, 0, 0, 0];
+    let (raw, size) = (fd.as_raw_fd(), size_of_val(&attributes));
+    let (empty, at) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: an empty text with its NUL; the kernel's structure with its size.
+    let done =
+        unsafe { libc::syscall(SYS_MOUNT_SETATTR, raw, empty, at, attributes.as_ptr(), size) };
+    let path = PathBuf::from(format!("/proc/self/fd/{raw}"));
+    (done == 0).then_some((fd, path))
 }
 
 /// The kernel's word for an error number, as `No such file or directory`.

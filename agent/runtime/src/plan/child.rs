@@ -16,6 +16,7 @@ pub mod mount_flags {
     pub const NOEXEC: u64 = 8;
     pub const REMOUNT: u64 = 32;
     pub const BIND: u64 = 4096;
+    pub const MOVE: u64 = 8192;
     pub const REC: u64 = 16384;
     pub const PRIVATE: u64 = 1 << 18;
     pub const SLAVE: u64 = 1 << 19;
