@@ -93,11 +93,6 @@ impl Authorizer {
         }
         rules
     }
-
-    /// The rules that a ClusterRole with an `aggregationRule` is to show: those of all that it selects. `None`: it has none.
-    pub fn aggregated(&self, cluster_role: &serde_json::Value) -> Option<Vec<PolicyRule>> {
-        Some(self.rbac.aggregated(&rbac::selectors_of(cluster_role)?))
-    }
 }
 
 impl Call<Authenticated> {

@@ -72,6 +72,11 @@ pub const QUERY_BYTES_MAX: usize = 16 * 1024;
 pub const QUERY_PAIRS_MAX: usize = 64;
 /// Most bytes in the header values that the logic reads, all together.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Most single rights (one verb on one thing) that the rules of one role are taken apart into, to see whether the writer
+/// has them all.
+pub const POLICY_PARTS_MAX: usize = 4096;
+/// Most of them that a refusal names.
+pub const POLICY_PARTS_NAMED_MAX: usize = 64;
 /// Longest service account token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Life of a token for which nothing is said, in seconds.

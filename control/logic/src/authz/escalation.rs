@@ -14,6 +14,7 @@ use super::{
 use crate::{
     admission::{Attributes, Scene},
     call::{User, Verb},
+    limits,
 };
 
 /// Refuses a role with rules, or a binding to a role with rules, that the caller does not have (403), unless the caller
@@ -143,7 +144,7 @@ fn described(user: &User) -> String {
 /// One line for each thing, with all verbs on it.
 fn lines(rules: &[PolicyRule]) -> String {
     let mut verbs_on: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for rule in rules {
+    for rule in rules.iter().take(limits::POLICY_PARTS_NAMED_MAX) {
         let lists = [
             ("APIGroups", &rule.api_groups),
             ("Resources", &rule.resources),
@@ -164,10 +165,14 @@ fn lines(rules: &[PolicyRule]) -> String {
         .iter()
         .map(|(what, verbs)| format!("{{{what}, Verbs:{}}}", quoted(verbs)))
         .collect();
-    lines.join("\n")
+    match rules.len().saturating_sub(limits::POLICY_PARTS_NAMED_MAX) {
+        0 => lines.join("\n"),
+        more => format!("{}\nand {more} more", lines.join("\n")),
+    }
 }
 
 fn quoted(items: &[String]) -> String {
-    let items: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
-    format!("[{}]", items.join(" "))
+    let named = items.iter().take(limits::POLICY_PARTS_NAMED_MAX);
+    let named: Vec<String> = named.map(|item| format!("{item:?}")).collect();
+    format!("[{}]", named.join(" "))
 }

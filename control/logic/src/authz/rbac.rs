@@ -181,11 +181,6 @@ impl Index {
         Some(unpack(self.rules_in(role).into_iter()))
     }
 
-    /// The rules that ClusterRoles selected by these give together.
-    pub(super) fn aggregated(&self, selectors: &[Selector]) -> Vec<PolicyRule> {
-        unpack(self.selected(selectors).into_iter())
-    }
-
     fn rules_of<'a>(
         &'a self,
         user: &'a User,

@@ -5,6 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Asked;
+use crate::limits;
 
 /// One rule of a Role or ClusterRole, as stored (rbac.authorization.k8s.io/v1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -152,13 +153,32 @@ fn path_matches(rule: &str, path: &str) -> bool {
     }
 }
 
-/// What of `wanted` no rule of `owned` gives: empty when all is covered. Each answer is one verb on one thing.
+/// What of `wanted` no rule of `owned` gives: empty when all is covered. Each answer is one verb on one thing, or a whole
+/// rule where taking it apart would go past [`limits::POLICY_PARTS_MAX`]: such a rule must be covered by a single one.
 pub(crate) fn uncovered(owned: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
-    wanted
-        .iter()
-        .flat_map(singles)
-        .filter(|single| !owned.iter().any(|rule| covers(rule, single)))
-        .collect()
+    let mut parts_left = limits::POLICY_PARTS_MAX;
+    let mut missing = Vec::new();
+    let covered = |part: &PolicyRule| owned.iter().any(|rule| covers(rule, part));
+    for rule in wanted.iter().filter(|rule| !covered(rule)) {
+        let parts = parts_of(rule);
+        if parts > parts_left {
+            missing.push(rule.clone());
+            continue;
+        }
+        parts_left -= parts;
+        missing.extend(singles(rule).into_iter().filter(|part| !covered(part)));
+    }
+    missing
+}
+
+/// How many rules [`singles`] would make of it.
+fn parts_of(rule: &PolicyRule) -> usize {
+    let things = rule
+        .api_groups
+        .len()
+        .saturating_mul(rule.resources.len())
+        .saturating_mul(rule.resource_names.len().max(1));
+    things.saturating_add(rule.non_resource_urls.len()).saturating_mul(rule.verbs.len())
 }
 
 /// Takes a rule apart into rules of one verb, one group, one resource, one name.

@@ -465,3 +465,27 @@ fn no_one_gives_away_what_they_do_not_have() {
     assert_eq!(write(&root, Resource::CLUSTER_ROLES, None, &gathers), Ok(()));
     assert_eq!(node("n1").name, "system:node:n1");
 }
+
+#[test]
+fn a_rule_that_would_fall_into_millions_is_taken_whole() {
+    let many = |what: &str| -> Vec<String> { (0..2000).map(|n| format!("{what}{n}")).collect() };
+    let huge = PolicyRule {
+        verbs: many("v"),
+        api_groups: many("g"),
+        resources: many("r"),
+        resource_names: many("n"),
+        ..PolicyRule::default()
+    };
+    let star = || Vec::from([String::from("*")]);
+    let all = PolicyRule {
+        verbs: star(),
+        api_groups: star(),
+        resources: star(),
+        ..PolicyRule::default()
+    };
+    let some = PolicyRule { verbs: many("v"), ..all.clone() };
+    let wanted = core::slice::from_ref(&huge);
+    assert_eq!(rules::uncovered(&[], wanted), wanted);
+    assert_eq!(rules::uncovered(&[all], wanted), []);
+    assert_eq!(rules::uncovered(&[some], wanted), []);
+}
