@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::fd::OwnedFd,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -240,6 +243,8 @@ fn open_below(dir: &Path, path: &Path) -> io::Result<OwnedFd> {
     }
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = rustix::fs::open(dir, flags | OFlags::DIRECTORY, Mode::empty())?;
+    // Whoever may write to the volume may write to what is made in it, as kubelet has it.
+    let mode = fs::metadata(dir)?.permissions().mode() & 0o7777;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     match openat2(&root, path, flags, Mode::empty(), resolve) {
         Ok(fd) => return Ok(fd),
@@ -254,8 +259,15 @@ fn open_below(dir: &Path, path: &Path) -> io::Result<OwnedFd> {
         };
         let next = match open(&at) {
             Err(rustix::io::Errno::NOENT) => {
-                match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(rustix::io::Errno::EXIST) => open(&at)?,
+                match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o700)) {
+                    Ok(()) => {
+                        let made = open(&at)?;
+                        // By the descriptor: the name may be another thing by now.
+                        let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+                        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+                        made
+                    }
+                    Err(rustix::io::Errno::EXIST) => open(&at)?,
                     Err(error) => return Err(error.into()),
                 }
             }

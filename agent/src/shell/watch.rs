@@ -85,7 +85,8 @@ pub(crate) async fn follow<F: AsyncFnMut(Seen)>(
                     break;
                 }
                 End::Broke(why) => {
-                    if !why.is_empty() {
+                    // A lost connection is told once, by whoever keeps it.
+                    if !why.is_empty() && api.is_connected() {
                         warning!("watch of {path} broke: {why}; going on");
                     }
                     if before == revision {
