@@ -102,6 +102,8 @@ pub(crate) enum Decision {
     Same(Arc<Object>, Reply),
     /// Delete each of these, then answer with the list of them.
     Each(Vec<Arc<Object>>, DeleteOptions),
+    /// Nothing, as plain text.
+    Empty,
     /// The node answers: its name, path and query.
     Node(String, String),
 }

@@ -109,6 +109,11 @@ impl ControlPlane {
             Ok(Decision::Same(object, reply)) => {
                 self.finish(now, work, &reply, &warnings, Ok(&object));
             }
+            Ok(Decision::Empty) => {
+                if let Some(id) = work.request() {
+                    self.respond(id, answer::plain(200, ""));
+                }
+            }
             Ok(Decision::Node(node, path_and_query)) => self.ask_node(&work, node, path_and_query),
             Ok(Decision::Each(objects, options)) => self.begin_bulk(now, &work, objects, &options),
             Ok(Decision::Write(admitted, reply)) => {

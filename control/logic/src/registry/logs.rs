@@ -33,7 +33,8 @@ impl Registry<'_> {
         let status = status_of(&pod, &container);
         let name = &ask.target.name;
         if node.is_empty() {
-            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+            // As upstream: nothing has run yet, so its log is empty.
+            return Ok(Decision::Empty);
         }
         if options.previous {
             let last = status.and_then(|status| at(status, &["lastState", "terminated"]));

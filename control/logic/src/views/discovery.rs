@@ -183,8 +183,7 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
         }
         out.insert("kind".into(), row.kind.into());
         out.insert("verbs".into(), row.verbs.into());
-        put_words(&mut out, "shortNames", row.short_names);
-        put_words(&mut out, "categories", row.categories);
+        put_nicknames(&mut out, row);
         Value::Object(out)
     };
     let resources: Vec<_> = rows.iter().map(resource).collect();
@@ -192,6 +191,15 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
         "resources": resources,
     }))
+}
+
+/// Short names and categories. The legacy group has none: `kubectl get deploy` means `apps`, and `get all` lists each
+/// Deployment once.
+fn put_nicknames(out: &mut Map<String, Value>, row: &Served) {
+    if row.group != "extensions" {
+        put_words(out, "shortNames", row.short_names);
+        put_words(out, "categories", row.categories);
+    }
 }
 
 /// Group and version of a kind; empty where they are those of the resource.
@@ -213,8 +221,7 @@ fn discovered_group(name: &str) -> Value {
             out.insert("scope".into(), scope.into());
             out.insert("singularResource".into(), row.singular.into());
             out.insert("verbs".into(), row.verbs.into());
-            put_words(&mut out, "shortNames", row.short_names);
-            put_words(&mut out, "categories", row.categories);
+            put_nicknames(&mut out, row);
             let subresource = |sub: &Served| {
                 json!({
                     "subresource": sub.subresource(), "responseKind": response_kind(sub),

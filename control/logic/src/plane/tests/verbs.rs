@@ -452,8 +452,10 @@ fn logs_are_asked_of_the_node_that_has_them() {
         json!([{ "name": "a", "image": "x" }, { "name": "b", "image": "x" }]);
     cluster.want(201, "POST", PODS, pod("one"));
     cluster.want(201, "POST", PODS, two);
-    bind(&mut cluster, "one", "pi1");
     let log = alloc::format!("{PODS}/one/log");
+    let unbound = cluster.call("GET", &log, None);
+    assert_eq!((unbound.code, unbound.text().as_str()), (200, ""), "nothing has run yet");
+    bind(&mut cluster, "one", "pi1");
     let refused = cluster.want(400, "GET", &log, Value::Null);
     assert_eq!(
         refused["message"],
