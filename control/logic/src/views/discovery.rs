@@ -305,4 +305,20 @@ mod tests {
         let (_, beta, _) = get("/api", &[("accept", &AGGREGATED.replace("v2", "v2beta1"))]);
         assert_eq!(beta["apiVersion"], "apidiscovery.k8s.io/v2beta1");
     }
+
+    /// Of two resources with one name the old group's has no short name and no category: `kubectl get deploy` and
+    /// `get all` mean the one that is kept.
+    #[test]
+    fn short_names_and_categories_mean_one_resource() {
+        for row in served::all() {
+            let preferred = |other: &&Served| other.group != row.group && other.preferred;
+            for other in served::all().iter().filter(preferred) {
+                let of_one_kind = other.name == row.name && row.name == "events";
+                let shared = row.short_names.iter().any(|name| other.short_names.contains(name));
+                assert!(!shared || of_one_kind, "{row:?} {other:?}");
+                let twice = other.name == row.name && !row.categories.is_empty();
+                assert!(!twice || other.categories.is_empty(), "{row:?} {other:?}");
+            }
+        }
+    }
 }

@@ -24,9 +24,10 @@ impl Dialect {
 
 /// The type behind lists and maps, where there is one.
 pub(super) fn innermost(shape: Shape) -> Option<TypeRef> {
-    match shape {
-        Shape::List(item) | Shape::Map(item) => innermost(item.get()),
-        other => other.type_ref(),
+    if let Shape::List(item) | Shape::Map(item) = shape {
+        innermost(item.get())
+    } else {
+        shape.type_ref()
     }
 }
 
