@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    client::{self, delete, get, logs, wait, write},
     log::{self, Level},
     offline, serve,
     token::{self, TokenArgs},
@@ -25,6 +26,18 @@ struct Cli {
 enum Command {
     /// Run the control plane. The first start makes the CA, keys, DIR/admin.kubeconfig and DIR/join-token.
     Serve(ServeArgs),
+    /// Make objects from files.
+    Create(write::CreateArgs),
+    /// Make objects from files, or change them to what the files say.
+    Apply(write::ApplyArgs),
+    /// Show objects.
+    Get(get::GetArgs),
+    /// Delete objects, and wait until they are gone.
+    Delete(delete::DeleteArgs),
+    /// Show what containers wrote.
+    Logs(logs::LogsArgs),
+    /// Wait until something holds for objects.
+    Wait(wait::WaitArgs),
     /// Bootstrap tokens: what agents join with.
     Token(TokenArgs),
     /// Write everything (objects and keys) to FILE, whether the server runs or not.
@@ -78,8 +91,18 @@ pub(crate) struct FileArgs {
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     log::set_level(cli.log);
+    let mut tell: fn(&anyhow::Error) = client::tell;
     let done = match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Create(args) => write::create(&args),
+        Command::Apply(args) => write::apply(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Delete(args) => delete::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Wait(args) => wait::run(&args),
+        Command::Serve(args) => {
+            tell = logged;
+            serve::run(&args)
+        }
         Command::Token(args) => token::run(&args),
         Command::Backup(args) => offline::backup(&args),
         Command::Restore(args) => offline::restore(&args),
@@ -88,11 +111,14 @@ pub(crate) fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = format!("{error:#}").replace(['\n', '\r'], " ");
-            log::error!("{text}");
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn logged(error: &anyhow::Error) {
+    log::error!("{error:#}");
 }
 
 #[cfg(test)]
@@ -123,6 +149,20 @@ mod tests {
         check("coracle token --data-dir /d list --kubeconfig /k", true);
         check("coracle token delete abcdef", true);
         check("coracle token", false);
+        check("coracle create -f a.yml -f - -n x --validate=strict", true);
+        check("coracle create", false);
+        check("coracle apply -f a.yml --force-conflicts --kubeconfig /k", true);
+        check("coracle get po,deploy -A -o wide -l a=b --watch", true);
+        check("coracle get pods -o go-template", false);
+        check("coracle get -f a.yml -l a=b", false);
+        check("coracle delete deploy/x --wait=false --cascade=foreground", true);
+        check("coracle delete pods --all --grace-period=0 --force", true);
+        check("coracle logs x -f --tail -1 -c y --previous", true);
+        check("coracle logs x --tail=20", true);
+        check("coracle logs", false);
+        check("coracle wait pod/x --for=condition=Ready --timeout=5m", true);
+        check("coracle wait pod/x --for=gone", false);
+        check("coracle wait pod/x", false);
         check("coracle", false);
     }
 }

@@ -1,6 +1,6 @@
 //! `backup`, `restore` and `check`: what is done with a data directory besides serving it.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
 use coracle_keys::files;
@@ -12,7 +12,11 @@ use coracle_store::{
 
 use crate::{
     cli::FileArgs,
-    client::{api::Api, kubeconfig::Kubeconfig},
+    client::{
+        api::{Api, Ask},
+        kubeconfig::Kubeconfig,
+        say,
+    },
     data_dir::{DataDir, InUse, key_files},
     serve::BACKUP_PATH,
 };
@@ -30,10 +34,8 @@ pub(crate) fn backup(args: &FileArgs) -> anyhow::Result<()> {
         Err(error) if error.is::<InUse>() => {
             let path = args.dir.data_dir.join("admin.kubeconfig");
             let api = Api::new(Kubeconfig::read(&path)?)?;
-            let (status, bytes) = api.ask("GET", BACKUP_PATH, "", b"")?;
-            if status != 200 {
-                bail!("the running server gives no backup: {}", String::from_utf8_lossy(&bytes));
-            }
+            let ask = Ask { path: BACKUP_PATH, accept: "*/*", ..Ask::default() };
+            let bytes = api.bytes(&ask).context("the running server gives no backup")?;
             // Read as a restore would: a backup that cannot be used is none.
             (Archive::read(&mut bytes.as_slice())?, bytes)
         }
@@ -131,8 +133,4 @@ pub(crate) fn check(data_dir: &Path) -> anyhow::Result<()> {
         );
     }
     say("the store is sound")
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
 }

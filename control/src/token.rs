@@ -1,8 +1,6 @@
 //! `token create|list|delete`: bootstrap tokens, which are Secrets, and the join tokens made of them.
 
-use std::{io::Write, path::PathBuf};
-
-use anyhow::{Context, bail};
+use anyhow::bail;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
 use coracle_keys::{
@@ -13,11 +11,7 @@ use coracle_keys::{
 use serde_json::Value;
 
 use crate::{
-    cli::DirArgs,
-    client::{
-        api::{Api, kubeconfig_path},
-        kubeconfig::Kubeconfig,
-    },
+    client::{ServerArgs, api::Api, say},
     serve::bootstrap_secret,
     shell::clock::unix_seconds,
 };
@@ -28,12 +22,8 @@ const TYPE: &str = "bootstrap.kubernetes.io/token";
 /// Arguments of `token`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TokenArgs {
-    /// Where `admin.kubeconfig` is, if no other kubeconfig is named.
     #[command(flatten)]
-    dir: DirArgs,
-    /// Kubeconfig to use. Default: $KUBECONFIG, else DIR/admin.kubeconfig.
-    #[arg(long, global = true, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    server: ServerArgs,
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -60,8 +50,7 @@ enum TokenCommand {
 
 /// Does what the command line says.
 pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
-    let path = kubeconfig_path(args.kubeconfig.as_deref(), &args.dir.data_dir);
-    let config = Kubeconfig::read(&path)?;
+    let config = args.server.config()?;
     let ca_pem = config.ca_pem.clone();
     let api = Api::new(config)?;
     match &args.command {
@@ -114,10 +103,6 @@ fn delete(api: &Api, named: &str) -> anyhow::Result<()> {
     }
     api.json("DELETE", &format!("{SECRETS}/bootstrap-token-{id}"), b"")?;
     say(&format!("token {id} is deleted; nodes that have joined with it stay"))
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
 }
 
 /// `2026-11-23T16:26:18Z`.

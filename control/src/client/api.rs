@@ -1,16 +1,19 @@
 //! Requests to the API server of a kubeconfig.
 
 use std::{
+    fmt,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::Context;
 use coracle_keys::pem;
+use serde_json::Value;
 use ureq::{
-    Agent,
-    http::Request,
+    Agent, Body,
+    http::{Request, Response, header::WARNING},
     tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider},
 };
 
@@ -19,6 +22,80 @@ use super::kubeconfig::Kubeconfig;
 /// Largest answer read whole, in bytes: a backup of a large cluster.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const JSON: &str = "application/json";
+
+/// A request of which only the path differs from the usual ones.
+#[derive(Default)]
+pub(crate) struct Ask<'a> {
+    /// `GET` if empty.
+    pub(crate) method: &'a str,
+    /// With the query.
+    pub(crate) path: &'a str,
+    /// JSON if empty.
+    pub(crate) accept: &'a str,
+    /// JSON if empty.
+    pub(crate) content_type: &'a str,
+    pub(crate) body: &'a [u8],
+    /// For the request and its whole answer.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// The server's no.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// HTTP's number.
+    pub(crate) status: u16,
+    reason: String,
+    message: String,
+}
+
+impl Refused {
+    fn read(status: u16, answer: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(answer).unwrap_or_default();
+        let text = |name| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (mut reason, mut message) = (text("reason"), text("message"));
+        if reason.is_empty() {
+            reason = status.to_string();
+        }
+        if message.is_empty() {
+            message = String::from_utf8_lossy(answer).chars().take(300).collect();
+        }
+        Self { status, reason, message }
+    }
+
+    /// Says what was being done.
+    pub(crate) fn during(mut self, doing: &str) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error from server ({}): {}", self.reason, self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The answer is that it is not there.
+pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == 404)
+}
+
+/// One segment of a path, or a value in a query.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
 
 /// A server that can be asked.
 pub(crate) struct Api {
@@ -67,54 +144,126 @@ impl Api {
         Ok(Self { agent, config })
     }
 
-    /// Sends a request; gives the status and the body.
-    pub(crate) fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        content_type: &str,
-        body: &[u8],
-    ) -> anyhow::Result<(u16, Vec<u8>)> {
+    /// The namespace where none is named.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.config.namespace
+    }
+
+    /// Sends a request; gives the answer, its body unread. Warnings go to stderr.
+    ///
+    /// # Errors
+    /// [`Refused`] for any status but 2xx; otherwise the server was not reached.
+    pub(crate) fn send(&self, ask: &Ask<'_>) -> anyhow::Result<Response<Body>> {
         let server = &self.config.server;
         let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{server}{path}"))
-            .header("accept", "application/json");
-        if !body.is_empty() {
-            request = request.header("content-type", content_type);
+            .method(if ask.method.is_empty() { "GET" } else { ask.method })
+            .uri(format!("{server}{}", ask.path))
+            .header("accept", if ask.accept.is_empty() { JSON } else { ask.accept });
+        if !ask.body.is_empty() {
+            let kind = if ask.content_type.is_empty() { JSON } else { ask.content_type };
+            request = request.header("content-type", kind);
         }
         if let Some(token) = &self.config.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let answer = if body.is_empty() {
-            self.agent.run(request.body(())?)
+        let answer = if ask.body.is_empty() {
+            let request = self.agent.configure_request(request.body(())?);
+            self.agent.run(request.timeout_global(ask.timeout).build())
         } else {
-            self.agent.run(request.body(body)?)
+            let request = self.agent.configure_request(request.body(ask.body)?);
+            self.agent.run(request.timeout_global(ask.timeout).build())
         };
         let mut answer = answer
             .with_context(|| format!("cannot reach {server}; is `coracle serve` running?"))?;
+        for warning in answer.headers().get_all(WARNING) {
+            warn(&String::from_utf8_lossy(warning.as_bytes()));
+        }
         let status = answer.status().as_u16();
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
-        Ok((status, body))
+        Err(Refused::read(status, &body).into())
     }
 
-    /// Sends JSON and reads JSON; a Status that says failure is an error with its message.
-    pub(crate) fn json(
+    /// Sends a request and reads the answer.
+    pub(crate) fn bytes(&self, ask: &Ask<'_>) -> anyhow::Result<Vec<u8>> {
+        let mut answer = self.send(ask)?;
+        Ok(answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?)
+    }
+
+    /// Sends a request and reads JSON.
+    pub(crate) fn value(&self, ask: &Ask<'_>) -> anyhow::Result<Value> {
+        let answer = self.bytes(ask)?;
+        serde_json::from_slice(&answer)
+            .with_context(|| format!("{} {}: the answer is no JSON", ask.method, ask.path))
+    }
+
+    /// Sends JSON and reads JSON.
+    pub(crate) fn json(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Value> {
+        self.value(&Ask { method, path, body, ..Ask::default() })
+    }
+
+    /// Reads events of a watch until `each` (type, object) says that it has enough (true), or the stream or the time
+    /// ends (false). `path` holds a query.
+    pub(crate) fn watch(
         &self,
-        method: &str,
         path: &str,
-        body: &[u8],
-    ) -> anyhow::Result<serde_json::Value> {
-        let (status, answer) = self.ask(method, path, "application/json", body)?;
-        let value: serde_json::Value = serde_json::from_slice(&answer)
-            .with_context(|| format!("{method} {path}: the answer ({status}) is no JSON"))?;
-        if (200..300).contains(&status) {
-            return Ok(value);
+        accept: &str,
+        deadline: Option<Instant>,
+        each: &mut dyn FnMut(&str, Value) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
+        let mut path = format!("{path}&watch=true&allowWatchBookmarks=true");
+        let mut timeout = None;
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            path += &format!("&timeoutSeconds={}", left.as_secs() + 1);
+            timeout = Some(left);
         }
-        let message = value.get("message").and_then(|message| message.as_str());
-        match message {
-            Some(message) => Err(anyhow!("{message}")),
-            None => bail!("{method} {path}: the server answered {status}"),
+        let answer = match self.send(&Ask { path: &path, accept, timeout, ..Ask::default() }) {
+            Ok(answer) => answer,
+            Err(error) if error.downcast_ref::<ureq::Error>().is_some_and(is_timeout) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut lines = BufReader::new(answer.into_body().into_reader());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match lines.read_until(b'\n', &mut line) {
+                // Whoever waits asks again, and is told there if the server is gone.
+                Ok(0) | Err(_) => return Ok(false),
+                Ok(_) => {}
+            }
+            let mut event: Value =
+                serde_json::from_slice(&line).context("the watch sent what is no JSON")?;
+            let object = event.get_mut("object").map(Value::take).unwrap_or_default();
+            let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
+            match kind {
+                "ERROR" => return Ok(false),
+                "BOOKMARK" => {}
+                kind => {
+                    if each(kind, object)? {
+                        return Ok(true);
+                    }
+                }
+            }
         }
     }
+}
+
+fn is_timeout(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Timeout(_))
+}
+
+/// `299 - "text"`, RFC 7234.
+fn warn(header: &str) {
+    let quoted = header.splitn(3, ' ').nth(2).unwrap_or(header).trim().trim_matches('"');
+    let text = quoted.replace("\\\"", "\"").replace("\\\\", "\\");
+    // A warning that cannot be written has no one to be told to.
+    let _unheard = writeln!(std::io::stderr().lock(), "Warning: {text}");
 }
