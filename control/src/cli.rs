@@ -9,6 +9,7 @@ use crate::{
     log::{self, Level},
     offline, serve,
     token::{self, TokenArgs},
+    up,
 };
 
 /// Kubernetes for small boards: the control plane.
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run the control plane. The first start makes the CA, keys, DIR/admin.kubeconfig and DIR/join-token.
     Serve(ServeArgs),
+    /// Run a control plane and one node, apply manifests, and take all down when told to stop.
+    Up(up::UpArgs),
     /// Make objects from files.
     Create(write::CreateArgs),
     /// Make objects from files, or change them to what the files say.
@@ -103,6 +106,7 @@ pub(crate) fn run() -> ExitCode {
             tell = logged;
             serve::run(&args)
         }
+        Command::Up(args) => up::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Backup(args) => offline::backup(&args),
         Command::Restore(args) => offline::restore(&args),
@@ -163,6 +167,10 @@ mod tests {
         check("coracle wait pod/x --for=condition=Ready --timeout=5m", true);
         check("coracle wait pod/x --for=gone", false);
         check("coracle wait pod/x", false);
+        check(
+            "coracle up --data-dir /d --image-archive a.tar --manifest a.yml --manifest b.yml --keep",
+            true,
+        );
         check("coracle", false);
     }
 }

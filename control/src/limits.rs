@@ -64,6 +64,15 @@ pub(crate) const YAML_SCALAR_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 /// Doubled keys that are told one by one.
 pub(crate) const YAML_DOUBLED_MAX: usize = 32;
 
+/// `up`: from the agent's start until its node is ready.
+pub(crate) const UP_NODE_TIMEOUT: Duration = Duration::from_secs(60);
+/// `up`: for all pods to end; longer than the usual grace period of 30 s.
+pub(crate) const UP_END_TIMEOUT: Duration = Duration::from_secs(90);
+/// `up`: for the agent to end once it is told; then it is killed.
+pub(crate) const UP_AGENT_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// `up`: how often it looks for what it tells of.
+pub(crate) const UP_LOOK_EVERY: Duration = Duration::from_millis(300);
+
 // The largest body must fit beside another one, or a single writer could starve.
 const _: () = assert!(BODY_BYTES_IN_FLIGHT_MAX >= 2 * BODY_BYTES_MAX);
 // Stopping is promised within 2 s.

@@ -8,7 +8,8 @@
 //! | [`data_dir`] | the files of a data directory, and who may use it |
 //! | [`offline`] | `backup`, `restore`, `check` |
 //! | [`token`] | `token create`, `list`, `delete` |
-//! | [`client`] | kubeconfig and requests: the built-in client |
+//! | [`client`] | the built-in client: `create`, `apply`, `get`, `delete`, `logs`, `wait` |
+//! | [`up`] | `coracle up`: a control plane and one node in one command |
 
 mod cli;
 mod client;
@@ -19,6 +20,7 @@ mod offline;
 mod serve;
 mod shell;
 mod token;
+mod up;
 
 use std::process::ExitCode;
 

@@ -48,6 +48,21 @@ const JOIN_TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let mut signals =
+        Signals::new([Signal::Term, Signal::Int]).context("cannot wait for SIGTERM and SIGINT")?;
+    let stopped = async move {
+        let interrupted = matches!(signals.next().await, Some(Ok(Signal::Int)));
+        if interrupted { "SIGINT" } else { "SIGTERM" }.to_owned()
+    };
+    run_until(args, stopped, |_port| {})
+}
+
+/// Runs until `stopped` gives the reason; says when it is ready and on which port.
+pub(crate) fn run_until(
+    args: &ServeArgs,
+    stopped: impl Future<Output = String>,
+    ready: impl FnOnce(u16),
+) -> anyhow::Result<()> {
     let started = Instant::now();
     let dir = DataDir::open_or_create(&args.dir.data_dir)?;
     let keys = Arc::new(RealKeys::open_or_create(&dir.path, unix_seconds())?);
@@ -79,16 +94,12 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     smol::block_on(local.run(async {
         let drive = Drive::start(&local, make, store, loaded, news)
             .map_err(|e| anyhow!("the store cannot be used: {e}"))?;
-        let mut signals = Signals::new([Signal::Term, Signal::Int])
-            .context("cannot wait for SIGTERM and SIGINT")?;
         let stopped = async {
-            let signal = signals.next().await;
-            let interrupted = matches!(signal, Some(Ok(Signal::Int)));
-            let name = if interrupted { "SIGINT" } else { "SIGTERM" };
-            log::info!("stopping on {name}");
+            let why = stopped.await;
+            log::info!("stopping on {why}");
             Ok(())
         };
-        let running = server.run(&local, &drive, tls, started, objects);
+        let running = server.run(&local, &drive, tls, (started, objects), ready);
         let done = smol::future::or(stopped, running).await;
         let deadline = Instant::now() + STOP_GRACE;
         while drive.unanswered() > 0 && Instant::now() < deadline {
@@ -114,8 +125,8 @@ impl Server {
         local: &Local,
         drive: &Rc<Drive>,
         tls: Arc<rustls::ServerConfig>,
-        started: Instant,
-        objects: usize,
+        (started, objects): (Instant, usize),
+        ready: impl FnOnce(u16),
     ) -> anyhow::Result<()> {
         self.join_token(drive).await?;
         self.write_kubeconfig()?;
@@ -131,6 +142,7 @@ impl Server {
         }
         let took = started.elapsed().as_millis();
         log::info!("ready after {took} ms with {objects} stored objects");
+        ready(self.first.port());
         loop {
             smol::Timer::after(CERTIFICATE_CHECK_EVERY).await;
             let renewed = self.keys.server_identity(&self.names, unix_seconds());

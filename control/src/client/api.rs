@@ -1,6 +1,8 @@
 //! Requests to the API server of a kubeconfig.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     fmt,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -101,6 +103,8 @@ pub(crate) fn encode(text: &str) -> String {
 pub(crate) struct Api {
     agent: Agent,
     config: Kubeconfig,
+    /// Told once each.
+    warned: RefCell<BTreeSet<String>>,
 }
 
 /// Which kubeconfig: the one named, else `$KUBECONFIG`, else the data directory's.
@@ -141,7 +145,7 @@ impl Api {
             .user_agent("coracle")
             .build()
             .new_agent();
-        Ok(Self { agent, config })
+        Ok(Self { agent, config, warned: RefCell::default() })
     }
 
     /// The namespace where none is named.
@@ -176,7 +180,11 @@ impl Api {
         let mut answer = answer
             .with_context(|| format!("cannot reach {server}; is `coracle serve` running?"))?;
         for warning in answer.headers().get_all(WARNING) {
-            warn(&String::from_utf8_lossy(warning.as_bytes()));
+            let text = warning_text(&String::from_utf8_lossy(warning.as_bytes()));
+            if self.warned.borrow_mut().insert(text.clone()) {
+                // A warning that cannot be written has no one to be told to.
+                let _unheard = writeln!(std::io::stderr().lock(), "Warning: {text}");
+            }
         }
         let status = answer.status().as_u16();
         if answer.status().is_success() {
@@ -261,9 +269,33 @@ fn is_timeout(error: &ureq::Error) -> bool {
 }
 
 /// `299 - "text"`, RFC 7234.
-fn warn(header: &str) {
-    let quoted = header.splitn(3, ' ').nth(2).unwrap_or(header).trim().trim_matches('"');
-    let text = quoted.replace("\\\"", "\"").replace("\\\\", "\\");
-    // A warning that cannot be written has no one to be told to.
-    let _unheard = writeln!(std::io::stderr().lock(), "Warning: {text}");
+fn warning_text(header: &str) -> String {
+    let quoted = header.splitn(3, ' ').nth(2).unwrap_or(header).trim();
+    let inner = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted);
+    let mut text = String::new();
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        text.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_unquoted() {
+        let check = |header: &str, want: &str| assert_eq!(warning_text(header), want);
+        check(r#"299 - "old""#, "old");
+        check(r#"299 - "doubled \"a\"""#, r#"doubled "a""#);
+        check(r#"299 - "a\\b""#, r"a\b");
+        check("odd", "odd");
+    }
+
+    #[test]
+    fn what_is_put_into_paths() {
+        assert_eq!(encode("a-b.c_d~E9"), "a-b.c_d~E9");
+        assert_eq!(encode("../a=b,c&d é"), "..%2Fa%3Db%2Cc%26d%20%C3%A9");
+    }
 }
