@@ -288,11 +288,16 @@ fn link_target<R: Read>(entry: &Entry<'_, R>, path: &Path) -> Result<PathBuf, Un
     Ok(PathBuf::from(OsString::from(OsStr::from_bytes(&target))))
 }
 
+/// Owner and group. A field left empty is root's: some tools write none.
 fn owner<R: Read>(entry: &Entry<'_, R>, path: &Path) -> Result<(Uid, Gid), UnpackError> {
-    let number = |part: io::Result<u64>| {
-        part.ok().and_then(|id| u32::try_from(id).ok()).filter(|id| *id != u32::MAX)
+    let header = entry.header();
+    let number = |raw: &[u8], part: io::Result<u64>| {
+        let empty = raw.iter().all(|byte| matches!(byte, 0 | b' '));
+        let id = if empty { Some(0) } else { part.ok().and_then(|id| u32::try_from(id).ok()) };
+        id.filter(|id| *id != u32::MAX)
     };
-    match (number(entry.header().uid()), number(entry.header().gid())) {
+    let raw = header.as_old();
+    match (number(&raw.uid, header.uid()), number(&raw.gid, header.gid())) {
         (Some(uid), Some(gid)) => Ok((Uid::from_raw(uid), Gid::from_raw(gid))),
         _ => {
             Err(UnpackError::Refused(format!("owner of `{}` is no 32-bit number", path.display())))
