@@ -161,6 +161,7 @@ impl Shell {
         shell.local.spawn(Rc::clone(&shell).watch_runtime());
         shell.local.spawn(Rc::clone(&shell).look_after_network());
         let (fatal, failed) = channel::bounded::<String>(1);
+        let closing = Rc::clone(&shell);
         let joining = Rc::clone(&shell);
         shell.local.spawn(async move {
             if let Err(why) = Rc::clone(&joining).go_online().await {
@@ -183,6 +184,11 @@ impl Shell {
         };
         smol::future::or(stopped, failed).await?;
         info!("stopping; the pods of this node go on");
+        if closing.agent.borrow().pods().next().is_none()
+            && let Err(error) = closing.network.close()
+        {
+            warning!("{error}");
+        }
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub enum Kubectl {
 /// A running cluster. Dropping it takes everything down.
 pub struct Cluster {
     dir: PathBuf,
+    /// Clusters on one machine share its routes: each has a range of its own.
+    pod_cidr: String,
     server: Option<Child>,
     agents: Vec<(String, Vec<String>, Option<Child>)>,
 }
@@ -43,8 +45,27 @@ pub fn bin_dir() -> Result<PathBuf> {
     }
     // target/PROFILE/deps/TEST or target/PROFILE/BENCH.
     let own = env::current_exe()?;
-    let found = own.ancestors().skip(1).take(3).find(|dir| dir.join("coracle").is_file() && dir.join("coracle-agent").is_file());
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .find(|dir| dir.join("coracle").is_file() && dir.join("coracle-agent").is_file());
     found.map(Path::to_owned).context("coracle and coracle-agent are not built; run `cargo build --workspace` or set CORACLE_BIN_DIR")
+}
+
+/// A /16 of 10.0.0.0/8 that no interface of this machine has an address in. Other test processes look at the same time:
+/// they start at another number.
+fn free_range(number: u32) -> Result<String> {
+    let taken = Command::new("ip").args(["-4", "-o", "addr"]).output().context("cannot run ip")?;
+    let taken = String::from_utf8_lossy(&taken.stdout).into_owned();
+    let start = std::process::id() * 7 + number;
+    let free = (0..150)
+        .map(|step| 50 + (start + step) % 150)
+        .find(|second| !taken.contains(&format!(" 10.{second}.")));
+    Ok(format!(
+        "10.{}.0.0/16",
+        free.context("all of 10.50.0.0 to 10.199.0.0 is in use on this machine")?
+    ))
 }
 
 /// The root of the project.
@@ -58,7 +79,9 @@ pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Result<T>) -> Result<T
     loop {
         match ready() {
             Ok(value) => return Ok(value),
-            Err(error) if deadline < Instant::now() => return Err(error.context(format!("waited {PATIENCE:?} for {what}"))),
+            Err(error) if deadline < Instant::now() => {
+                return Err(error.context(format!("waited {PATIENCE:?} for {what}")));
+            }
             Err(_) => thread::sleep(LOOK_EVERY),
         }
     }
@@ -70,7 +93,8 @@ impl Cluster {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = env::temp_dir().join(format!("coracle-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let mut cluster = Self { dir, server: None, agents: Vec::new() };
+        let mut cluster =
+            Self { dir, pod_cidr: free_range(number)?, server: None, agents: Vec::new() };
         cluster.start_server("127.0.0.1:0")?;
         Ok(cluster)
     }
@@ -93,7 +117,10 @@ impl Cluster {
     /// `https://127.0.0.1:PORT`.
     pub fn url(&self) -> Result<String> {
         let text = fs::read_to_string(self.kubeconfig()).context("no kubeconfig yet")?;
-        let url = text.lines().find_map(|line| line.trim().strip_prefix("server:")).context("the kubeconfig names no server")?;
+        let url = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("server:"))
+            .context("the kubeconfig names no server")?;
         Ok(url.trim().trim_matches('"').to_owned())
     }
 
@@ -109,9 +136,10 @@ impl Cluster {
     }
 
     fn start_server(&mut self, listen: &str) -> Result<()> {
-        let log = fs::File::options().create(true).append(true).open(self.dir.join("control.log"))?;
+        let log =
+            fs::File::options().create(true).append(true).open(self.dir.join("control.log"))?;
         let child = Command::new(bin_dir()?.join("coracle"))
-            .args(["serve", "--listen", listen, "--data-dir"])
+            .args(["serve", "--listen", listen, "--pod-cidr", &self.pod_cidr, "--data-dir"])
             .arg(self.data())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -152,7 +180,11 @@ impl Cluster {
 
     /// Starts an agent and waits until its node is Ready.
     pub fn agent(&mut self, name: &str, more: &[&str]) -> Result<()> {
-        self.agents.push((name.to_owned(), more.iter().map(|word| (*word).to_owned()).collect(), None));
+        self.agents.push((
+            name.to_owned(),
+            more.iter().map(|word| (*word).to_owned()).collect(),
+            None,
+        ));
         self.start_agent(name)
     }
 
@@ -161,8 +193,12 @@ impl Cluster {
         let url = self.url()?;
         let token = self.data().join("join-token");
         let dir = self.agent_dir(name);
-        let log = fs::File::options().create(true).append(true).open(self.dir.join(format!("{name}.log")))?;
-        let agent = self.agents.iter_mut().find(|(agent, ..)| agent == name).context("no such agent")?;
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.join(format!("{name}.log")))?;
+        let agent =
+            self.agents.iter_mut().find(|(agent, ..)| agent == name).context("no such agent")?;
         let child = Command::new(bin_dir()?.join("coracle-agent"))
             .arg("--data-dir")
             .arg(&dir)
@@ -178,7 +214,12 @@ impl Cluster {
         let condition = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
         wait_for("the node to be Ready", || {
             let answer = self.kubectl(Kubectl::Current, &["get", "node", name, "-o", condition])?;
-            ensure!(text(&answer) == "True", "{}\n{}", String::from_utf8_lossy(&answer.stderr), self.log(name));
+            ensure!(
+                text(&answer) == "True",
+                "{}\n{}",
+                String::from_utf8_lossy(&answer.stderr),
+                self.log(name)
+            );
             Ok(())
         })
     }
@@ -194,7 +235,8 @@ impl Cluster {
 
     /// Kills an agent with SIGKILL and waits until it is gone; its shims live on.
     pub fn kill_agent(&mut self, name: &str) -> Result<()> {
-        let agent = self.agents.iter_mut().find(|(agent, ..)| agent == name).context("no such agent")?;
+        let agent =
+            self.agents.iter_mut().find(|(agent, ..)| agent == name).context("no such agent")?;
         if let Some(mut child) = agent.2.take() {
             child.kill()?;
             child.wait()?;
@@ -206,7 +248,12 @@ impl Cluster {
     pub fn shims(&self) -> Vec<i32> {
         let dir = self.dir.display().to_string();
         let of_agents = host::pids_with(&dir).into_iter();
-        of_agents.filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == b"shim"))).collect()
+        of_agents
+            .filter(|pid| {
+                fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == b"shim"))
+            })
+            .collect()
     }
 
     /// Runs kubectl as the administrator.
@@ -248,7 +295,11 @@ impl Cluster {
     pub fn ok_with(&self, words: &[&str], input: &str) -> Result<String> {
         let output = self.kubectl_with(Kubectl::Current, words, input)?;
         if !output.status.success() {
-            bail!("kubectl {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "kubectl {}: {}",
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(text(&output))
     }
@@ -262,7 +313,14 @@ impl Cluster {
 
     /// Deletes all Deployments and Pods and waits until no shim is left.
     pub fn empty(&self) -> Result<()> {
-        self.ok(&["delete", "deployments,replicasets,pods", "--all", "--all-namespaces", "--wait=false", "--grace-period=1"])?;
+        self.ok(&[
+            "delete",
+            "deployments,replicasets,pods",
+            "--all",
+            "--all-namespaces",
+            "--wait=false",
+            "--grace-period=1",
+        ])?;
         wait_for("the pods to be gone", || {
             ensure!(self.shims().is_empty(), "shims {:?} are left", self.shims());
             Ok(())
@@ -288,7 +346,18 @@ impl Drop for Cluster {
             // Best effort: what is left is killed below.
             let _ = self.empty();
         }
-        for child in self.agents.iter_mut().filter_map(|(.., child)| child.as_mut()).chain(self.server.as_mut()) {
+        let children = self
+            .agents
+            .iter_mut()
+            .filter_map(|(.., child)| child.as_mut())
+            .chain(self.server.as_mut());
+        for child in children {
+            // An agent without pods takes its bridge away.
+            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::sleep(LOOK_EVERY);
+            }
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -6,7 +6,9 @@ use std::{fs, path::Path};
 pub fn pids_with(text: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let Ok(bytes) = fs::read(entry.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&bytes).replace('\0', " ");
         if line.contains(text) && u32::try_from(pid).ok() != Some(std::process::id()) {
@@ -70,8 +72,12 @@ pub fn bytes_written(pid: i32) -> Option<u64> {
 pub fn mounts_below(dir: &Path) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let prefix = format!("{}/", dir.display());
-    let mut found: Vec<String> =
-        table.lines().filter_map(|line| line.split(' ').nth(1)).filter(|place| place.starts_with(&prefix)).map(str::to_owned).collect();
+    let mut found: Vec<String> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .filter(|place| place.starts_with(&prefix))
+        .map(str::to_owned)
+        .collect();
     found.sort_by_key(|place| std::cmp::Reverse(place.len()));
     found
 }

@@ -21,12 +21,25 @@ fn word(word: &str) -> String {
     }
     // NAME-<template hash>-<suffix> and NAME-<template hash>.
     let parts: Vec<&str> = word.split('-').collect();
-    let hash = |part: &str| (8..=10).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) && part.bytes().any(|b| b.is_ascii_digit());
-    let end: String = parts.last().map_or("", |last| last).chars().skip_while(char::is_ascii_alphanumeric).collect();
+    let hash = |part: &str| {
+        (8..=10).contains(&part.len())
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            && part.bytes().any(|b| b.is_ascii_digit())
+    };
+    let end: String = parts
+        .last()
+        .map_or("", |last| last)
+        .chars()
+        .skip_while(char::is_ascii_alphanumeric)
+        .collect();
     let bare = |part: &str| part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
     match parts.as_slice() {
-        [name @ .., middle, last] if hash(middle) && bare(last).len() == 5 && !name.is_empty() => format!("{}-HASH-XXXXX{end}", name.join("-")),
-        [name @ .., last] if hash(&bare(last)) && !name.is_empty() => format!("{}-HASH{end}", name.join("-")),
+        [name @ .., middle, last] if hash(middle) && bare(last).len() == 5 && !name.is_empty() => {
+            format!("{}-HASH-XXXXX{end}", name.join("-"))
+        }
+        [name @ .., last] if hash(&bare(last)) && !name.is_empty() => {
+            format!("{}-HASH{end}", name.join("-"))
+        }
         _ => word.into(),
     }
 }
@@ -59,10 +72,16 @@ mod tests {
     #[test]
     fn only_what_differs_from_run_to_run_is_masked() {
         let check = |text: &str, want: &str| assert_eq!(masked(text), want);
-        check("web-75588d8b7b-jf8zb   1/1     Running   0          9s", "web-HASH-XXXXX  1/1  Running  0  AGE");
+        check(
+            "web-75588d8b7b-jf8zb   1/1     Running   0          9s",
+            "web-HASH-XXXXX  1/1  Running  0  AGE",
+        );
         check("NAME   READY   AGE\nweb    2/2     3m12s", "NAME  READY  AGE\nweb  2/2  AGE");
         check("replicaset.apps/web-75588d8b7b   2", "replicaset.apps/web-HASH  2");
-        check("deployment.apps/test-service-deploy created", "deployment.apps/test-service-deploy created");
+        check(
+            "deployment.apps/test-service-deploy created",
+            "deployment.apps/test-service-deploy created",
+        );
         check("pod/solo   10.42.0.7", "pod/solo  IP");
         check("  indented 5m", "  indented AGE");
     }

@@ -26,8 +26,16 @@ fn shims_by_pod(cluster: &Cluster) -> BTreeMap<String, Vec<i32>> {
     let mut found: BTreeMap<String, Vec<i32>> = BTreeMap::new();
     for shim in cluster.shims() {
         let line = fs::read(format!("/proc/{shim}/cmdline")).unwrap_or_default();
-        let words: Vec<String> = line.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        let uid = words.iter().position(|word| word == "--pod").and_then(|at| words.get(at + 1)).cloned().unwrap_or_default();
+        let words: Vec<String> = line
+            .split(|b| *b == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        let uid = words
+            .iter()
+            .position(|word| word == "--pod")
+            .and_then(|at| words.get(at + 1))
+            .cloned()
+            .unwrap_or_default();
         // A clone on its way to exec still shows its parent's command line for a moment; only shims are in the host's PID
         // namespace and not each other's children.
         if !host::parent_of(shim).is_some_and(|parent| cluster.shims().contains(&parent)) {
@@ -59,12 +67,21 @@ fn whatever_is_killed_nothing_is_lost_and_nothing_runs_twice() {
                 }
                 let name = format!("written-{number}");
                 let output = Command::new(&kubectl)
-                    .args(["create", "configmap", &name, "-o", "jsonpath={.metadata.resourceVersion}", "--request-timeout=5s"])
+                    .args([
+                        "create",
+                        "configmap",
+                        &name,
+                        "-o",
+                        "jsonpath={.metadata.resourceVersion}",
+                        "--request-timeout=5s",
+                    ])
                     .env("KUBECONFIG", &kubeconfig)
                     .env("HOME", &home)
                     .output()
                     .unwrap();
-                if let (true, Ok(revision)) = (output.status.success(), String::from_utf8_lossy(&output.stdout).parse()) {
+                if let (true, Ok(revision)) =
+                    (output.status.success(), String::from_utf8_lossy(&output.stdout).parse())
+                {
                     log.lock().unwrap().push((name, revision));
                 }
             }
@@ -74,7 +91,9 @@ fn whatever_is_killed_nothing_is_lost_and_nothing_runs_twice() {
 
     for round in 0..ROUNDS {
         // A rollout under way: each round changes the template.
-        let patch = format!(r#"{{"spec":{{"template":{{"metadata":{{"annotations":{{"round":"{round}"}}}}}}}}}}"#);
+        let patch = format!(
+            r#"{{"spec":{{"template":{{"metadata":{{"annotations":{{"round":"{round}"}}}}}}}}}}"#
+        );
         cluster.ok(&["patch", "deployment", "test-service-deploy", "-p", &patch]).unwrap();
         let before = acknowledged.lock().unwrap().len();
         wait_for("the writer to write", || {
@@ -96,7 +115,9 @@ fn whatever_is_killed_nothing_is_lost_and_nothing_runs_twice() {
             cluster.kill_agent("pi1").unwrap();
         }
         if shim && let Some(pid) = cluster.shims().first() {
-            assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+            assert!(
+                Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success()
+            );
         }
         if server {
             cluster.restart_server().unwrap();
@@ -113,7 +134,10 @@ fn whatever_is_killed_nothing_is_lost_and_nothing_runs_twice() {
 
     wait_for("the rollout to settle", || {
         let list = cluster.ok(&["get", "pods", "--no-headers"])?;
-        let running = list.lines().filter(|line| line.contains(" 1/1 ") && line.contains(" Running ")).count();
+        let running = list
+            .lines()
+            .filter(|line| line.contains(" 1/1 ") && line.contains(" Running "))
+            .count();
         ensure!(running == 2 && list.lines().count() == 2, "{list}");
         Ok(())
     })
@@ -122,11 +146,26 @@ fn whatever_is_killed_nothing_is_lost_and_nothing_runs_twice() {
     assert_eq!(by_pod.len(), 2, "{by_pod:?}");
     assert!(by_pod.values().all(|shims| shims.len() == 1), "R5: {by_pod:?}");
 
-    let lines = cluster.ok(&["get", "configmaps", "-o", "jsonpath={range .items[*]}{.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}"]).unwrap();
-    let stored: BTreeMap<&str, u64> = lines.lines().filter_map(|line| line.split_once(' ')).filter_map(|(name, revision)| Some((name, revision.parse().ok()?))).collect();
+    let lines = cluster
+        .ok(&[
+            "get",
+            "configmaps",
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}",
+        ])
+        .unwrap();
+    let stored: BTreeMap<&str, u64> = lines
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(name, revision)| Some((name, revision.parse().ok()?)))
+        .collect();
     let acknowledged = acknowledged.lock().unwrap();
     for (name, revision) in acknowledged.iter() {
-        assert_eq!(stored.get(name.as_str()), Some(revision), "S1: {name} was acknowledged at {revision}");
+        assert_eq!(
+            stored.get(name.as_str()),
+            Some(revision),
+            "S1: {name} was acknowledged at {revision}"
+        );
     }
     println!("{tried} writes tried, {} acknowledged, all there", acknowledged.len());
     assert!(2 * ROUNDS <= acknowledged.len());

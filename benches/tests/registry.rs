@@ -38,15 +38,27 @@ impl Registry {
             .spawn()
             .expect("docker-registry is installed (make setup)");
         let registry = Self { process, dir, port };
-        wait_for("docker-registry to listen", || Ok(std::net::TcpStream::connect(("127.0.0.1", port))?)).unwrap();
+        wait_for("docker-registry to listen", || {
+            Ok(std::net::TcpStream::connect(("127.0.0.1", port))?)
+        })
+        .unwrap();
         registry
     }
 
     fn push(&self, archive: &Path) {
         let source = format!("oci-archive:{}", archive.display());
         let target = format!("docker://127.0.0.1:{}/{NAME}", self.port);
-        let output =
-            Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", &source, &target]).output().unwrap();
+        let output = Command::new("skopeo")
+            .args([
+                "--insecure-policy",
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+                &source,
+                &target,
+            ])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -65,7 +77,11 @@ fn answers(cluster: &Cluster) -> Vec<String> {
     cluster.ok(&["create", "-f", &manifest.display().to_string()]).unwrap();
     wait_for("both pods to run", || {
         let list = cluster.ok(&["get", "pods", "--no-headers"])?;
-        ensure!(list.lines().filter(|line| line.contains(" Running ")).count() == 2, "{list}\n{}", cluster.ok(&["describe", "pods"])?);
+        ensure!(
+            list.lines().filter(|line| line.contains(" Running ")).count() == 2,
+            "{list}\n{}",
+            cluster.ok(&["describe", "pods"])?
+        );
         Ok(())
     })
     .unwrap();
@@ -74,7 +90,9 @@ fn answers(cluster: &Cluster) -> Vec<String> {
     assert_eq!(ips.len(), 2, "{ips:?}");
     let ask = |ip: &&str| {
         wait_for("the pod to answer", || {
-            let output = Command::new("curl").args(["-s", "--max-time", "5", &format!("http://{ip}:9876/")]).output()?;
+            let output = Command::new("curl")
+                .args(["-s", "--max-time", "5", &format!("http://{ip}:9876/")])
+                .output()?;
             ensure!(output.status.success(), "curl {ip}: {}", output.status);
             Ok(String::from_utf8(output.stdout)?)
         })
@@ -88,7 +106,12 @@ fn the_image_comes_from_a_registry_in_docker_ios_place() {
     let registry = Registry::start();
     registry.push(&project().join("target/demo/testing-service.tar"));
     let mut cluster = Cluster::start().unwrap();
-    cluster.agent("pi1", &["--registry-mirror", &format!("docker.io=http://127.0.0.1:{}", registry.port)]).unwrap();
+    cluster
+        .agent(
+            "pi1",
+            &["--registry-mirror", &format!("docker.io=http://127.0.0.1:{}", registry.port)],
+        )
+        .unwrap();
     for answer in answers(&cluster) {
         assert!(answer.contains(r#""version":"0.5""#), "{answer}");
     }
@@ -106,20 +129,32 @@ fn an_imported_archive_wins_over_the_registry() {
     fs::create_dir_all(&dir).unwrap();
     let run = |words: &[&str]| {
         let output = Command::new("umoci").args(words).current_dir(&dir).output().unwrap();
-        assert!(output.status.success(), "umoci {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "umoci {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
     run(&["init", "--layout", "other"]);
     run(&["new", "--image", "other:latest"]);
     run(&["config", "--image", "other:latest", "--config.entrypoint", "/nothing"]);
     let source = format!("oci:{}:latest", dir.join("other").display());
     let target = format!("docker://127.0.0.1:{}/{NAME}", registry.port);
-    let output = Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", &source, &target]).output().unwrap();
+    let output = Command::new("skopeo")
+        .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", &source, &target])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::remove_dir_all(&dir).unwrap();
 
     let mut cluster = Cluster::start().unwrap();
     cluster.import("pi1", &project().join("target/demo/testing-service.tar")).unwrap();
-    cluster.agent("pi1", &["--registry-mirror", &format!("docker.io=http://127.0.0.1:{}", registry.port)]).unwrap();
+    cluster
+        .agent(
+            "pi1",
+            &["--registry-mirror", &format!("docker.io=http://127.0.0.1:{}", registry.port)],
+        )
+        .unwrap();
     for answer in answers(&cluster) {
         assert!(answer.contains(r#""version":"0.5""#), "{answer}");
     }

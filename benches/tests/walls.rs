@@ -27,7 +27,10 @@ spec:
 fn container_pid(cluster: &Cluster) -> anyhow::Result<i32> {
     let shims = cluster.shims();
     let children = shims.iter().flat_map(|shim| host::children_of(*shim));
-    let mut inside = children.filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/testing-service")));
+    let mut inside = children.filter(|pid| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.starts_with(b"/testing-service"))
+    });
     inside.next().with_context(|| format!("no /testing-service below shims {shims:?}"))
 }
 
@@ -37,7 +40,11 @@ fn cgroup_value(pid: i32, controller: &str, names: &[&str]) -> Option<String> {
     for line in table.lines() {
         let mut parts = line.splitn(3, ':');
         let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let base = if controllers.is_empty() { "/sys/fs/cgroup".to_owned() } else { format!("/sys/fs/cgroup/{controllers}") };
+        let base = if controllers.is_empty() {
+            "/sys/fs/cgroup".to_owned()
+        } else {
+            format!("/sys/fs/cgroup/{controllers}")
+        };
         if !controllers.is_empty() && !controllers.split(',').any(|one| one == controller) {
             continue;
         }
@@ -74,9 +81,22 @@ fn a_container_has_the_walls_it_asked_for() {
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
     let places: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
     assert_eq!(places.iter().filter(|place| **place == "/").count(), 1, "{mounts}");
-    let known = ["/", "/proc", "/dev", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/var/run/secrets", "/run/secrets"];
+    let known = [
+        "/",
+        "/proc",
+        "/dev",
+        "/sys",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
+        "/var/run/secrets",
+        "/run/secrets",
+    ];
     for place in &places {
-        assert!(known.iter().any(|one| place == one || *one != "/" && place.starts_with(one)), "R2: {place} is mounted:\n{mounts}");
+        assert!(
+            known.iter().any(|one| place == one || *one != "/" && place.starts_with(one)),
+            "R2: {place} is mounted:\n{mounts}"
+        );
     }
     let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
     assert!(root.contains(" - overlay "), "{root}");
@@ -100,9 +120,19 @@ fn exits_signals_and_memory_kills_are_told_apart() {
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  containers:\n  - name: c\n    image: local/busybox:1\n    command: [sh, -c, '{command}']\n    resources: {{limits: {{memory: 32Mi}}}}\n---\n"
         )
     };
-    let manifest = [pod("seven", "exit 7"), pod("killed", "kill -9 $$; sleep 5"), pod("greedy", "x=a; while true; do x=$x$x; done"), pod("fine", "exit 0")].concat();
+    let manifest = [
+        pod("seven", "exit 7"),
+        pod("killed", "kill -9 $$; sleep 5"),
+        pod("greedy", "x=a; while true; do x=$x$x; done"),
+        pod("fine", "exit 0"),
+    ]
+    .concat();
     cluster.ok_with(&["create", "-f", "-"], &manifest).unwrap();
-    for (name, phase, reason, code) in [("seven", "Failed", "Error", "7"), ("fine", "Succeeded", "Completed", "0"), ("greedy", "Failed", "OOMKilled", "137")] {
+    for (name, phase, reason, code) in [
+        ("seven", "Failed", "Error", "7"),
+        ("fine", "Succeeded", "Completed", "0"),
+        ("greedy", "Failed", "OOMKilled", "137"),
+    ] {
         let path = "jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.reason} {.status.containerStatuses[0].state.terminated.exitCode}";
         wait_for(name, || {
             let got = cluster.ok(&["get", "pod", name, "-o", path])?;
@@ -114,7 +144,13 @@ fn exits_signals_and_memory_kills_are_told_apart() {
     let missing = pod("missing", "x").replace("[sh, -c, 'x']", "[/no/such/program]");
     cluster.ok_with(&["create", "-f", "-"], &missing).unwrap();
     wait_for("the missing program to be told", || {
-        let said = cluster.ok(&["get", "pod", "missing", "-o", "jsonpath={.status.containerStatuses[0].state}"])?;
+        let said = cluster.ok(&[
+            "get",
+            "pod",
+            "missing",
+            "-o",
+            "jsonpath={.status.containerStatuses[0].state}",
+        ])?;
         ensure!(said.contains("/no/such/program"), "{said}");
         Ok(())
     })
@@ -131,7 +167,8 @@ fn busybox(cluster: &Cluster) -> std::path::PathBuf {
         skopeo --insecure-policy copy --quiet oci:bb:1 oci-archive:bb.tar:local/busybox:1";
     let dir = cluster.dir().join("made");
     fs::create_dir_all(&dir).unwrap();
-    let output = std::process::Command::new("sh").args(["-c", script]).current_dir(&dir).output().unwrap();
+    let output =
+        std::process::Command::new("sh").args(["-c", script]).current_dir(&dir).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     dir.join("bb.tar")
 }

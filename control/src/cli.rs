@@ -77,6 +77,9 @@ pub(crate) struct ServeArgs {
     /// Name or address under which agents and clients reach this server (in its certificate).
     #[arg(long, value_name = "NAME|IP")]
     pub(crate) advertise: Vec<String>,
+    /// Pods' addresses; each node gets a /24 of it. Not to be changed once nodes have joined.
+    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16", value_parser = pod_cidr)]
+    pub(crate) pod_cidr: String,
 }
 
 /// Arguments of `backup` and `restore`.
@@ -88,6 +91,16 @@ pub(crate) struct FileArgs {
     /// The backup file.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+/// An IPv4 range with room for at least one node's /24.
+fn pod_cidr(text: &str) -> Result<String, String> {
+    let wrong =
+        || format!("`{text}` is not an IPv4 range such as 10.42.0.0/16 with a prefix of 8 to 24");
+    let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+    address.parse::<std::net::Ipv4Addr>().map_err(|_| wrong())?;
+    let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+    if (8..=24).contains(&prefix) { Ok(text.into()) } else { Err(wrong()) }
 }
 
 /// Reads the command line and does what it says.

@@ -77,6 +77,7 @@ pub(crate) fn run_until(
         advertise_ips: reach.advertise_ips.iter().map(IpAddr::to_string).collect(),
         port: first.port(),
         platform: format!("linux/{}", go_architecture()),
+        pod_cidr: args.pod_cidr.clone(),
         ..Config::default()
     };
     let mut names = ServerNames::standard(&host_name(), &config.kubernetes_service_ip);

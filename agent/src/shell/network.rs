@@ -283,6 +283,21 @@ impl Network {
         Ok(ip)
     }
 
+    /// Takes bridge and packet filter away, if no pod is plugged in: a node at rest leaves the host as it found it.
+    pub(crate) fn close(&self) -> Result<(), NetworkError> {
+        let kept = self.kept();
+        if kept.bridge.is_empty() || !kept.given.is_empty() {
+            return Ok(());
+        }
+        let io = |doing: String| move |source| NetworkError::Io { doing, source };
+        let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
+        netlink.delete(&kept.bridge).map_err(io(format!("cannot remove {}", kept.bridge)))?;
+        let table = table(&kept.bridge);
+        nft(&format!("table ip {table}\ndelete table ip {table}\n"))?;
+        *self.applied.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        Ok(())
+    }
+
     /// Unplugs a pod and takes its address back. It need not be plugged in.
     pub(crate) fn detach(&self, uid: &PodUid) -> Result<(), NetworkError> {
         let io = |doing: String| move |source| NetworkError::Io { doing, source };
