@@ -94,7 +94,7 @@ pub(crate) struct FileArgs {
 }
 
 /// An IPv4 range with room for at least one node's /24.
-fn pod_cidr(text: &str) -> Result<String, String> {
+pub(crate) fn pod_cidr(text: &str) -> Result<String, String> {
     let wrong =
         || format!("`{text}` is not an IPv4 range such as 10.42.0.0/16 with a prefix of 8 to 24");
     let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;

@@ -43,6 +43,9 @@ pub(crate) struct UpArgs {
     /// Where the control plane listens; port 0 takes a free one. Default: port 6443 on all addresses.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<std::net::SocketAddr>,
+    /// Pods' addresses; the node gets a /24 of it.
+    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16", value_parser = crate::cli::pod_cidr)]
+    pod_cidr: String,
     /// An image archive that the node's pods may use without asking a registry.
     #[arg(long, value_name = "TAR")]
     image_archive: Vec<PathBuf>,
@@ -75,8 +78,12 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<()> {
         // A second signal ends the waiting for the pods' end.
         while smol::block_on(signals.next()).is_some() && told.send(()).is_ok() {}
     });
-    let serve_args =
-        ServeArgs { dir: args.dir.clone(), listen: args.listen.clone(), advertise: Vec::new() };
+    let serve_args = ServeArgs {
+        dir: args.dir.clone(),
+        listen: args.listen.clone(),
+        advertise: Vec::new(),
+        pod_cidr: args.pod_cidr.clone(),
+    };
     let (done, finished) = smol::channel::bounded(1);
     let (ready, port) = channel();
     let up = Up { args: args.clone(), agent, documents, stop };
