@@ -16,7 +16,8 @@ lint: ## format, clippy, pure crates alone, licences
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy -p sched-core -p coracle-control-logic -p coracle-agent-logic -p coracle-sim -- -D warnings
 	command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
-	cargo deny --offline check --config .deny.toml bans licenses sources
+	cargo fetch --quiet
+	cargo deny --offline --all-features --config .deny.toml check bans licenses sources
 
 build: ## the release binaries
 	cargo build --release -p coracle-control -p coracle-agent

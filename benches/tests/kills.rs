@@ -1,6 +1,5 @@
 //! Ten rounds of SIGKILL to anything while a rollout goes on and a writer logs what was acknowledged: converged at the end,
 //! every acknowledged write there (S1), never more than one set of processes for a pod (R5).
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! Every command that a user starts with, by both kubectls, against a real control plane and a real node: exit code and
 //! output equal a Kubernetes 1.36 API server's, with names and ages masked.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests; each command is told")]
 
 use std::{fs, path::PathBuf};
 

@@ -91,6 +91,7 @@ impl World {
     }
 
     /// Carries bindings out; a line for each binding and each condition.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else it asks for is an event")]
     fn settle(&mut self) -> String {
         let mut lines = Vec::new();
         for call in self.step() {
