@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use coracle_image::{ImageStore, Mirror, Platform};
 
 use crate::{
-    doctor,
+    doctor, down,
     shell::{self, Options, api::Server, chain, containers::host_name, state::StateDir},
 };
 
@@ -60,6 +60,8 @@ enum Command {
     },
     /// Says what this host can and cannot do.
     Doctor,
+    /// Takes back the bridge and packet filter rules; no agent may run, no pods may be left.
+    Down,
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +94,10 @@ pub(crate) fn main() -> ExitCode {
     };
     let done = match cli.command {
         Some(Command::Doctor) => doctor::run(cli.data_dir.as_deref()),
+        Some(Command::Down) => match &cli.data_dir {
+            Some(dir) => down::run(dir),
+            None => return usage("--data-dir DIR is needed"),
+        },
         Some(Command::Image { command }) => match &cli.data_dir {
             Some(dir) => image(dir, &command),
             None => return usage("--data-dir DIR is needed"),

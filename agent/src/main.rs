@@ -3,11 +3,13 @@
 //! | part | what |
 //! |---|---|
 //! | `cli` | the command line |
+//! | `down` | takes back what the agent leaves on a host |
 //! | `doctor` | what this host can and cannot do |
 //! | `shell` | everything that touches clocks, disks and networks; decisions are in `coracle-agent-logic` |
 
 mod cli;
 mod doctor;
+mod down;
 mod shell;
 
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ pub(crate) mod log;
 mod logs;
 pub(crate) mod machine_facts;
 mod netlink;
-mod network;
+pub(crate) mod network;
 mod node;
 mod objects;
 pub(crate) mod rt;

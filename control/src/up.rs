@@ -129,6 +129,9 @@ impl Up {
         let ran = self.live(&client, &mut agent, &mut applied);
         let ended = if self.args.keep { Ok(()) } else { self.take_down(&client, &applied) };
         let stopped = stop(&mut agent);
+        if !self.args.keep && ended.is_ok() && stopped.is_ok() {
+            self.agent_does(&["down"])?;
+        }
         ran.and(ended).and(stopped)
     }
 
@@ -239,6 +242,14 @@ impl Up {
         for node in items(&nodes) {
             self.drain(client, &text(node, "/metadata/name"), deadline)?;
         }
+        // The node forgets a pod a moment after the API has: its files go last.
+        let pods = self.args.dir.data_dir.join("agent/pods");
+        while std::fs::read_dir(&pods).is_ok_and(|mut left| left.next().is_some()) {
+            if Instant::now() >= deadline {
+                bail!("files of pods are left in {}", pods.display());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(())
     }
 
@@ -289,10 +300,15 @@ impl Up {
     }
 
     fn import(&self, archive: &Path) -> anyhow::Result<()> {
-        let status = self.agent().args(["image", "import"]).arg(archive).status();
+        let archive = archive.to_str().context("the image archive's name is not UTF-8")?;
+        self.agent_does(&["image", "import", archive])
+    }
+
+    fn agent_does(&self, words: &[&str]) -> anyhow::Result<()> {
+        let status = self.agent().args(words).status();
         let status = status.with_context(|| format!("cannot run {}", self.agent.display()))?;
         if !status.success() {
-            bail!("the image archive {} was not imported", archive.display());
+            bail!("coracle-agent {} failed; what it says above is why", words.join(" "));
         }
         Ok(())
     }

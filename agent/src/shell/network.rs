@@ -214,6 +214,31 @@ impl Network {
         self.ensure()
     }
 
+    /// Takes back what [`Network::ensure`] has made. The pods must be gone.
+    pub(crate) fn remove(&self) -> Result<(), NetworkError> {
+        let kept = self.kept().clone();
+        if kept.bridge.is_empty() || !self.is_ours(&kept.bridge) {
+            return Ok(());
+        }
+        let failed = |source| NetworkError::Io { doing: "cannot remove the bridge".into(), source };
+        Netlink::open().and_then(|netlink| netlink.delete(&kept.bridge)).map_err(failed)?;
+        let table = table(&kept.bridge);
+        // Made first, so that it is there to be deleted.
+        nft(&format!("table ip {table} {{ }}\ndelete table ip {table}\n"))?;
+        forget_forwarding(&kept.bridge);
+        Ok(())
+    }
+
+    /// No other agent, and nobody else, has an interface of this name.
+    fn is_ours(&self, name: &str) -> bool {
+        let path = format!("/sys/class/net/{name}");
+        if !Path::new(&path).exists() {
+            return true;
+        }
+        let alias = fs::read_to_string(format!("{path}/ifalias"));
+        alias.is_ok_and(|text| text.trim_end() == self.alias())
+    }
+
     fn alias(&self) -> String {
         let alias = format!("coracle-agent {}", self.state.root().display());
         alias.chars().take(200).collect()
@@ -221,14 +246,7 @@ impl Network {
 
     /// The bridge of this agent: as told, as before, or the first `coracleN` that is not another agent's.
     fn choose_bridge(&self, kept: &Kept) -> String {
-        let alias = self.alias();
-        let ours = |name: &str| {
-            let path = format!("/sys/class/net/{name}");
-            if !Path::new(&path).exists() {
-                return true;
-            }
-            fs::read_to_string(format!("{path}/ifalias")).is_ok_and(|text| text.trim_end() == alias)
-        };
+        let ours = |name: &str| self.is_ours(name);
         if let Some(wanted) = &self.wanted_bridge {
             return wanted.clone();
         }
@@ -438,6 +456,38 @@ fn accept_forwarding(bridge: &str) {
                     "cannot accept {side} {bridge} in the legacy FORWARD chain; is iptables-legacy installed?"
                 );
             }
+        }
+    }
+}
+
+/// Takes back what [`accept_forwarding`] has put in.
+fn forget_forwarding(bridge: &str) {
+    let listed = Command::new("nft")
+        .args(["-a", "list", "chain", "ip", "filter", "FORWARD"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let listed = listed
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let rules = ["iifname", "oifname"].map(|side| format!("{side} \"{bridge}\""));
+    for line in listed.lines().filter(|line| rules.iter().any(|rule| line.contains(rule))) {
+        let Some((_, handle)) = line.rsplit_once("# handle ") else { continue };
+        let delete = format!("delete rule ip filter FORWARD handle {}\n", handle.trim());
+        if let Err(error) = nft(&delete) {
+            warning!("cannot remove the rule for {bridge} from the FORWARD chain: {error}");
+        }
+    }
+    let legacy = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    if legacy.lines().any(|line| line == "filter") {
+        for side in ["-i", "-o"] {
+            // That there is no such rule is as good.
+            let _none = Command::new("iptables-legacy")
+                .args(["-w", "5", "-D", "FORWARD", side, bridge, "-j", "ACCEPT"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
         }
     }
 }
