@@ -93,7 +93,7 @@ impl Discovery {
             let lower = word.to_lowercase();
             let mut category = Vec::new();
             for kind in &self.kinds {
-                let member = kind.categories.iter().any(|name| *name == lower);
+                let member = kind.categories.contains(&lower);
                 let again = |seen: &&Kind| seen.plural == kind.plural;
                 if member && kind.can("list") && !category.iter().any(again) {
                     category.push(kind);

@@ -52,7 +52,9 @@ pub(crate) fn run(args: &GetArgs) -> anyhow::Result<()> {
     }
     match args.output.clone().unwrap_or(Format::Table { wide: false }) {
         Format::Table { wide } => tables(&client, args, &targets, wide),
-        format => objects(&client, args, &targets, &format),
+        format @ (Format::Json | Format::Yaml | Format::Name | Format::JsonPath(_)) => {
+            objects(&client, args, &targets, &format)
+        }
     }
 }
 
@@ -172,7 +174,7 @@ fn watch(client: &Client, args: &GetArgs, target: &Target) -> anyhow::Result<()>
     let format = args.output.clone().unwrap_or(Format::Table { wide: false });
     let (accept, wide) = match &format {
         Format::Table { wide } => (TABLE, *wide),
-        _ => ("", false),
+        Format::Json | Format::Yaml | Format::Name | Format::JsonPath(_) => ("", false),
     };
     let mut table = Table {
         with_namespace: args.target.all_namespaces && target.kind.namespaced,

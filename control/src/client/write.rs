@@ -118,7 +118,7 @@ fn apply_one(
     }
     let object = target.path();
     let before = match client.api.json("GET", &object, b"") {
-        Ok(value) => Some(revision(&value)),
+        Ok(value) => Some(content(value)),
         Err(error) if is_not_found(&error) => None,
         Err(error) => return Err(error),
     };
@@ -133,15 +133,19 @@ fn apply_one(
     let value = client.api.value(&ask).map_err(|e| during(e, "applying", document))?;
     let done = match before {
         None => "created",
-        Some(before) if before == revision(&value) => "unchanged",
+        Some(before) if before == content(value.clone()) => "unchanged",
         Some(_) => "configured",
     };
     Ok((value, done))
 }
 
-fn revision(value: &Value) -> String {
-    let text = value.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-    text.unwrap_or_default().to_owned()
+/// Without what every write changes.
+fn content(mut value: Value) -> Value {
+    output::without_managed_fields(&mut value);
+    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+        metadata.remove("resourceVersion");
+    }
+    value
 }
 
 fn query(validate: Validate, dry_run: DryRun) -> String {
