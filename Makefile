@@ -10,6 +10,11 @@ demo: build $(IMAGE) ## the quick start: a control plane, an agent, a Deployment
 test: setup $(IMAGE) ## everything that must hold; nothing is skipped
 	cargo build --workspace
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" cargo test --workspace --all-features --no-fail-fast
+	./cross/lab/run
+
+lab: setup $(IMAGE) ## a machine with a real kernel and cgroup v2 alone, in QEMU: the manifest, OOMKilled, throttled
+	cargo build -p coracle-control -p coracle-agent -p xtask
+	./cross/lab/run
 
 lint: ## format, clippy, pure crates alone, licences
 	cargo fmt --all --check
