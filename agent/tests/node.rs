@@ -71,7 +71,7 @@ fn a_pod_has_its_network_volumes_and_environment() {
     let node = cluster.add_node("n1", &[]);
     let maps = "/api/v1/namespaces/default/configmaps";
     cluster.post(maps, &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"a": "1"}}));
-    let script = "echo $IP $A; cat /labels/l /cm/a; mkdir /w; echo page > /w/index.html; exec httpd -f -p 9876 -h /w";
+    let script = "echo $IP $A; echo $(cat /labels/l /cm/a); mkdir /w; echo page > /w/index.html; exec httpd -f -p 9876 -h /w";
     let uid = cluster.pod(
         "web",
         json!({
@@ -99,7 +99,7 @@ fn a_pod_has_its_network_volumes_and_environment() {
     };
     let page = format!("http://{ip}:9876/");
     cluster.eventually("the pod answers", |_| fetch(&[&page]) == "page\n");
-    assert_eq!(cluster.log("web", ""), format!("{ip} 1\napp=\"web\"1"));
+    assert_eq!(cluster.log("web", ""), format!("{ip} 1\napp=\"web\"1\n"));
 
     // From inside, the service's address leads to the API server, and the token is good there.
     let shim = cluster.shims(node, &uid)[0].to_string();

@@ -32,6 +32,10 @@ pub(crate) enum NetworkError {
     NoRange,
     #[error("podCIDR {0} is not an IPv4 range of at most /30")]
     BadRange(String),
+    #[error(
+        "podCIDR {range} is in use on interface {interface} already; give one of the clusters another --pod-cidr"
+    )]
+    Taken { range: String, interface: String },
     #[error("no address left in {0}; at most so many pods fit on this node")]
     Full(String),
     #[error("{doing}: {source}")]
@@ -181,6 +185,8 @@ impl Network {
             .map_err(io(format!("cannot give {bridge} the address {}", range.gateway())))?;
         netlink.set_up(at).map_err(io(format!("cannot set {bridge} up")))?;
         write_sysctl("net/ipv4/ip_forward", "1")?;
+        // A bridge without pods must not draw to itself what is another's with the same range.
+        write_sysctl(&format!("net/ipv4/conf/{bridge}/ignore_routes_with_linkdown"), "1")?;
         let to_server = kept.service.zip(kept.server);
         // A server on this machine's loopback: the kernel must let redirected packets in there. The table below drops
         // what pods send to loopback addresses by themselves.
@@ -262,6 +268,7 @@ impl Network {
     /// Plugs a pod in: gives its address. Done twice it gives the same.
     pub(crate) fn attach(&self, uid: &PodUid, netns: &Path) -> Result<Ipv4Addr, NetworkError> {
         self.ensure()?;
+        self.check_range()?;
         let io = |doing: String| move |source| NetworkError::Io { doing, source };
         let (bridge, range, ip) = {
             let mut kept = self.kept();
@@ -301,17 +308,28 @@ impl Network {
         Ok(ip)
     }
 
-    /// Takes bridge and packet filter away, if no pod is plugged in: a node at rest leaves the host as it found it.
-    pub(crate) fn close(&self) -> Result<(), NetworkError> {
+    /// Whether a route of somebody else leads into our range: packets to our pods would go there.
+    fn check_range(&self) -> Result<(), NetworkError> {
         let kept = self.kept();
-        if kept.bridge.is_empty() || !kept.given.is_empty() {
+        let range = Range::parse(&kept.cidr)?;
+        let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+        for (interface, base, prefix) in routes.lines().skip(1).filter_map(route) {
+            let inside = range.prefix <= prefix && range.pods().contains(&(base + 2));
+            let carrier = fs::read_to_string(format!("/sys/class/net/{interface}/carrier"));
+            if inside && interface != kept.bridge && carrier.is_ok_and(|text| text.trim() == "1") {
+                let interface = interface.to_owned();
+                return Err(NetworkError::Taken { range: kept.cidr.clone(), interface });
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Network::remove`], if no pod is plugged in: a node at rest leaves the host as it found it.
+    pub(crate) fn close(&self) -> Result<(), NetworkError> {
+        if !self.kept().given.is_empty() {
             return Ok(());
         }
-        let io = |doing: String| move |source| NetworkError::Io { doing, source };
-        let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
-        netlink.delete(&kept.bridge).map_err(io(format!("cannot remove {}", kept.bridge)))?;
-        let table = table(&kept.bridge);
-        nft(&format!("table ip {table}\ndelete table ip {table}\n"))?;
+        self.remove()?;
         *self.applied.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         Ok(())
     }
@@ -492,6 +510,14 @@ fn forget_forwarding(bridge: &str) {
     }
 }
 
+/// A line of /proc/net/route: interface, base and prefix; addresses are in the machine's byte order, as the kernel has it.
+fn route(line: &str) -> Option<(&str, u32, u8)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let number = |at: usize| u32::from_str_radix(words.get(at)?, 16).ok().map(u32::to_be);
+    let prefix = u8::try_from(number(7)?.leading_ones()).ok()?;
+    Some((words.first()?, number(1)?, prefix))
+}
+
 /// MTU of the interface with the default route; 1500 if there is none.
 fn uplink_mtu() -> u32 {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
@@ -541,6 +567,14 @@ mod tests {
         for bad in ["", "10.42.0.0", "10.42.0.0/31", "fd00::/64", "10.42.0.0/x"] {
             assert!(Range::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn routes_read() {
+        let line = "eth0\t002A0A0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0";
+        let want = ("eth0", u32::from(Ipv4Addr::new(10, 10, 42, 0)), 24);
+        assert_eq!(route(line), cfg!(target_endian = "little").then_some(want));
+        assert_eq!(route("eth0"), None);
     }
 
     #[test]

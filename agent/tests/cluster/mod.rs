@@ -32,6 +32,7 @@ pub struct Cluster {
     control: Option<Child>,
     nodes: Vec<Node>,
     url: String,
+    pod_cidr: String,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -104,8 +105,10 @@ impl Cluster {
         let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
         let dir = std::env::temp_dir().join(format!("coracle-node-{}-{nanos}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let mut cluster =
-            Self { dir, control: None, nodes: Vec::new(), url: String::new(), _turn: turn };
+        // Other tests may have clusters on this machine at the same time.
+        let pod_cidr = format!("10.{}.0.0/16", 130 + std::process::id() % 100);
+        let (nodes, url) = (Vec::new(), String::new());
+        let mut cluster = Self { dir, control: None, nodes, url, pod_cidr, _turn: turn };
         cluster.start_control("127.0.0.1:0");
         cluster
     }
@@ -116,7 +119,7 @@ impl Cluster {
             .arg("serve")
             .arg("--data-dir")
             .arg(self.dir.join("control"))
-            .args(["--listen", listen])
+            .args(["--listen", listen, "--pod-cidr", &self.pod_cidr])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
