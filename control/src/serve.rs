@@ -366,7 +366,8 @@ fn own_addresses() -> Vec<IpAddr> {
         .collect()
 }
 
-fn host_name() -> String {
+/// Lowercase; empty if it has none.
+pub(crate) fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_ascii_lowercase())
         .unwrap_or_default()

@@ -22,6 +22,7 @@ use crate::{
     cli::{DirArgs, ServeArgs},
     client::{
         Client,
+        api::{Ask, encode, is_not_found},
         delete::{Cascade, delete, wait_gone},
         kubeconfig::Kubeconfig,
         manifest::{self, Document},
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<()> {
     };
     let (done, finished) = smol::channel::bounded(1);
     let (ready, port) = channel();
-    let up = Up { args: args.clone(), agent, documents, stop };
+    let up = Up { args: args.clone(), agent, node: serve::host_name(), documents, stop };
     let body = std::thread::spawn(move || {
         let result = port.recv().map_err(|_| anyhow!("the control plane did not start"));
         let result = result.and_then(|port| up.run(port));
@@ -110,6 +111,8 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<()> {
 struct Up {
     args: UpArgs,
     agent: PathBuf,
+    /// This host, as a node.
+    node: String,
     documents: Vec<Document>,
     stop: Receiver<()>,
 }
@@ -127,9 +130,11 @@ impl Up {
         let mut agent = self.start_agent(port)?;
         let mut applied = Vec::new();
         let ran = self.live(&client, &mut agent, &mut applied);
-        let ended = if self.args.keep { Ok(()) } else { self.take_down(&client, &applied) };
+        // Without an agent nothing ends; what is left is left as after a power cut, and the next `up` finds it.
+        let keep = self.args.keep || agent.try_wait()?.is_some();
+        let ended = if keep { Ok(()) } else { self.take_down(&client, &applied) };
         let stopped = stop(&mut agent);
-        if !self.args.keep && ended.is_ok() && stopped.is_ok() {
+        if !keep && ended.is_ok() && stopped.is_ok() {
             self.agent_does(&["down"])?;
         }
         ran.and(ended).and(stopped)
@@ -142,15 +147,12 @@ impl Up {
         agent: &mut Child,
         applied: &mut Vec<Target>,
     ) -> anyhow::Result<()> {
-        let mut node = String::new();
         let deadline = Instant::now() + UP_NODE_TIMEOUT;
         let joined = self.look(agent, || {
-            let nodes = client.api.json("GET", "/api/v1/nodes", b"")?;
-            for item in items(&nodes) {
-                if condition(item, "Ready") == Some("True") {
-                    node = text(item, "/metadata/name");
-                    return Ok(true);
-                }
+            match client.api.json("GET", &node_path(&self.node), b"") {
+                Ok(node) if condition(&node, "Ready") == Some("True") => return Ok(true),
+                Err(error) if !is_not_found(&error) => return Err(error),
+                Ok(_) | Err(_) => {}
             }
             if Instant::now() >= deadline {
                 bail!("the node did not become ready; see what the agent says above");
@@ -160,8 +162,8 @@ impl Up {
         if let Some(Stopped) = joined {
             return Ok(());
         }
-        say(&format!("node/{node} is ready"))?;
-        uncordon(client, &node)?;
+        say(&format!("node/{} is ready", self.node))?;
+        uncordon(client, &self.node)?;
         for document in &self.documents {
             // Before it is done: what was done by half is taken down, too.
             applied.push(of_document(client, document)?);
@@ -211,7 +213,9 @@ impl Up {
     ) -> anyhow::Result<Option<Stopped>> {
         loop {
             if let Some(status) = agent.try_wait()? {
-                bail!("the agent ended ({status}); what it says above is why");
+                bail!(
+                    "the agent ended ({status}); what it says above is why; its pods go on until the next `up`"
+                );
             }
             if done()? {
                 return Ok(None);
@@ -230,7 +234,7 @@ impl Up {
         for target in applied.iter().rev() {
             match delete(client, target, Cascade::Foreground, None) {
                 Ok(uid) => marked.push((target, uid)),
-                Err(error) if crate::client::api::is_not_found(&error) => {}
+                Err(error) if is_not_found(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -238,10 +242,7 @@ impl Up {
             wait_gone(client, target, &uid, deadline)?;
             say(&format!("{} is gone", target.shown()))?;
         }
-        let nodes = client.api.json("GET", "/api/v1/nodes", b"")?;
-        for node in items(&nodes) {
-            self.drain(client, &text(node, "/metadata/name"), deadline)?;
-        }
+        self.drain(client, deadline)?;
         // The node forgets a pod a moment after the API has: its files go last.
         let pods = self.args.dir.data_dir.join("agent/pods");
         while std::fs::read_dir(&pods).is_ok_and(|mut left| left.next().is_some()) {
@@ -254,11 +255,9 @@ impl Up {
     }
 
     /// What is bound to the node ends; objects that own such pods stay, and get their pods back at the next start.
-    fn drain(&self, client: &Client, node: &str, deadline: Instant) -> anyhow::Result<()> {
-        let path = format!(
-            "/api/v1/pods?fieldSelector=spec.nodeName%3D{}",
-            crate::client::api::encode(node)
-        );
+    fn drain(&self, client: &Client, deadline: Instant) -> anyhow::Result<()> {
+        let node = self.node.as_str();
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", encode(node));
         let mut asked = std::collections::BTreeSet::new();
         loop {
             let pods = client.api.json("GET", &path, b"")?;
@@ -275,7 +274,7 @@ impl Up {
                 if asked.insert(text(pod, "/metadata/uid")) {
                     let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
                     match client.api.json("DELETE", &path, b"") {
-                        Err(error) if !crate::client::api::is_not_found(&error) => {
+                        Err(error) if !is_not_found(&error) => {
                             return Err(error);
                         }
                         _ => {}
@@ -318,7 +317,7 @@ impl Up {
         let config = Kubeconfig::read(&data.join("admin.kubeconfig"))?;
         log::debug!("the node joins {} (port {port})", config.server);
         let mut command = self.agent();
-        command.args(["--server", &config.server]);
+        command.args(["--server", &config.server, "--node-name", &self.node]);
         command.arg("--token-file").arg(data.join("join-token"));
         command.spawn().with_context(|| format!("cannot run {}", self.agent.display()))
     }
@@ -342,8 +341,12 @@ fn stop(agent: &mut Child) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn node_path(name: &str) -> String {
+    format!("/api/v1/nodes/{}", encode(name))
+}
+
 fn uncordon(client: &Client, node: &str) -> anyhow::Result<()> {
-    let path = format!("/api/v1/nodes/{node}");
+    let path = node_path(node);
     let found = client.api.json("GET", &path, b"")?;
     if found.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) {
         schedulable(client, node, true)?;
@@ -352,9 +355,9 @@ fn uncordon(client: &Client, node: &str) -> anyhow::Result<()> {
 }
 
 fn schedulable(client: &Client, node: &str, yes: bool) -> anyhow::Result<()> {
-    let path = format!("/api/v1/nodes/{node}?fieldManager=coracle");
+    let path = format!("{}?fieldManager=coracle", node_path(node));
     let body = serde_json::json!({ "spec": { "unschedulable": !yes } }).to_string();
-    let ask = crate::client::api::Ask {
+    let ask = Ask {
         method: "PATCH",
         path: &path,
         content_type: "application/merge-patch+json",
