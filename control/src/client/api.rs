@@ -23,6 +23,8 @@ use super::kubeconfig::Kubeconfig;
 
 /// Largest answer read whole, in bytes: a backup of a large cluster.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
+/// Between a watch that ends and the next.
+pub(crate) const WATCH_AGAIN_AFTER: Duration = Duration::from_millis(200);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const JSON: &str = "application/json";
 
@@ -83,6 +85,11 @@ impl std::error::Error for Refused {}
 /// The answer is that it is not there.
 pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == 404)
+}
+
+/// The answer is that the watch's beginning is too long ago: list again.
+pub(crate) fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == 410)
 }
 
 /// One segment of a path, or a value in a query.
@@ -252,7 +259,11 @@ impl Api {
             let object = event.get_mut("object").map(Value::take).unwrap_or_default();
             let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
             match kind {
-                "ERROR" => return Ok(false),
+                "ERROR" => {
+                    let code = object.get("code").and_then(Value::as_u64).unwrap_or(500);
+                    let status = u16::try_from(code).unwrap_or(500);
+                    return Err(Refused::read(status, object.to_string().as_bytes()).into());
+                }
                 "BOOKMARK" => {}
                 kind => {
                     if each(kind, object)? {

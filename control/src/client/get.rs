@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Client, Failures, PlaceArgs,
-    api::{Ask, Refused, encode, is_not_found},
+    api::{Ask, WATCH_AGAIN_AFTER, encode, is_gone, is_not_found},
     output::{self, Format, Table},
     say,
     target::{Target, TargetArgs},
@@ -216,17 +216,13 @@ fn watch(client: &Client, args: &GetArgs, target: &Target) -> anyhow::Result<()>
             show(value).map(|()| false)
         });
         match ended {
-            Ok(_) => {}
-            // Too old: begin again.
-            Err(error) if error.downcast_ref::<Refused>().is_some_and(|no| no.status == 410) => {}
+            Ok(_) => std::thread::sleep(WATCH_AGAIN_AFTER),
+            Err(error) if is_gone(&error) => {
+                let list = client.api.value(&Ask { path: &path, accept, ..Ask::default() })?;
+                since = revision(&list);
+                show(list)?;
+            }
             Err(error) => return Err(error),
-        }
-        // The stream ended; what changed since then must not be lost, so it goes on where it was.
-        let list = client.api.value(&Ask { path: &path, accept, ..Ask::default() })?;
-        let now = revision(&list);
-        if now != since {
-            since = now;
-            show(list)?;
         }
     }
 }

@@ -11,14 +11,11 @@ use serde_json::Value;
 
 use super::{
     Client, Failures, PlaceArgs,
-    api::{Ask, Refused, encode},
+    api::{Ask, WATCH_AGAIN_AFTER, encode, is_gone},
     jsonpath::{JsonPath, plain},
     say,
     target::{Target, TargetArgs},
 };
-
-/// Between a watch that ends at once and the next.
-const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Arguments of `wait`.
 #[derive(Clone, Debug, Args)]
@@ -220,14 +217,14 @@ pub(crate) fn until(
         match watched {
             Ok(true) => return Ok(true),
             Ok(false) => {}
-            Err(error) if error.downcast_ref::<Refused>().is_some_and(|no| no.status == 410) => {}
+            Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),
         }
         if Instant::now() >= deadline {
             return Ok(false);
         }
-        if began.elapsed() < AGAIN_AFTER {
-            std::thread::sleep(AGAIN_AFTER);
+        if began.elapsed() < WATCH_AGAIN_AFTER {
+            std::thread::sleep(WATCH_AGAIN_AFTER);
         }
     }
 }
