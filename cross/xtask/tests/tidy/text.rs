@@ -50,8 +50,18 @@ fn starts(path: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| path.starts_with(prefix))
 }
 
+/// Modules that only tests are built with, though their path does not say so.
+const TEST_MODULES: [&str; 3] = [
+    "control/logic/src/scripted.rs",
+    "control/logic/src/fixture.rs",
+    "control/logic/src/controllers/testing.rs",
+];
+
 pub(crate) fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
+    TEST_MODULES.contains(&path)
+        || path.contains("/tests/")
+        || path.ends_with("/tests.rs")
+        || path.ends_with("_tests.rs")
 }
 
 /// The code of each line: without comments, up to where the file's own tests begin.
