@@ -286,6 +286,33 @@ impl Cluster {
         Ok(child.wait_with_output()?)
     }
 
+    /// Starts a kubectl that goes on (`get -w`, `logs -f`) and gives its lines as they come; it ends when it is dropped.
+    pub fn follow(&self, which: Kubectl, words: &[&str]) -> Result<Following> {
+        use std::io::BufRead as _;
+        let name = match which {
+            Kubectl::Current => "kubectl",
+            Kubectl::Old => "kubectl-1.20",
+        };
+        let mut child = Command::new(project().join("target/tools").join(name))
+            .args(words)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.dir.join(name))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let output = child.stdout.take().context("its output is piped")?;
+        let (send, lines) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            for line in std::io::BufReader::new(output).lines().map_while(|line| line.ok()) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Following { child, lines })
+    }
+
     /// Runs the current kubectl; gives its standard output, or fails with what it said.
     pub fn ok(&self, words: &[&str]) -> Result<String> {
         self.ok_with(words, "")
@@ -325,6 +352,37 @@ impl Cluster {
             ensure!(self.shims().is_empty(), "shims {:?} are left", self.shims());
             Ok(())
         })
+    }
+}
+
+/// A kubectl that goes on.
+pub struct Following {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Following {
+    /// Waits for the next line that contains `text`.
+    pub fn line_with(&self, text: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return Ok(line),
+                Ok(line) => seen.push(line),
+                Err(error) => {
+                    bail!("no line with `{text}` ({error}); there were:\n{}", seen.join("\n"))
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -368,6 +426,15 @@ impl Drop for Cluster {
                 let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
             }
             thread::sleep(LOOK_EVERY);
+        }
+        for (name, ..) in &self.agents {
+            // Whatever a killed agent left: its bridge and its rules.
+            let program = bin_dir().map(|dir| dir.join("coracle-agent")).unwrap_or_default();
+            let _ = Command::new(program)
+                .arg("--data-dir")
+                .arg(self.agent_dir(name))
+                .arg("down")
+                .output();
         }
         for place in host::mounts_below(&self.dir) {
             let _ = Command::new("umount").args(["-l", &place]).status();

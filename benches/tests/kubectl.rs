@@ -46,7 +46,13 @@ impl Session {
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         let said = masked(&format!("{}\n{}", text(&output), errors.trim_end()));
         let code = output.status.code().unwrap_or(-1);
-        let got = format!("{}\n[exit {code}]", said.trim());
+        // How long it had to wait is its own affair.
+        let said = if command.starts_with("rollout status") {
+            said.trim().lines().last().unwrap_or("")
+        } else {
+            said.trim()
+        };
+        let got = format!("{said}\n[exit {code}]");
         let want =
             if want.contains("[exit ") { want.to_owned() } else { format!("{want}\n[exit 0]") };
         let want = want.trim().to_owned();
@@ -216,7 +222,10 @@ fn session(kubectl: Kubectl) {
         "create deployment imp -n demo --image=jagadesh1982/testing-service --replicas=1",
         "deployment.apps/imp created",
     );
-    s.step("rollout status -n demo deployment/imp --timeout=60s", "Waiting for deployment \"imp\" rollout to finish: 0 of 1 updated replicas are available...\ndeployment \"imp\" successfully rolled out");
+    s.step(
+        "rollout status -n demo deployment/imp --timeout=60s",
+        "deployment \"imp\" successfully rolled out",
+    );
     let from = |namespace: &str| {
         if kubectl == Kubectl::Current {
             format!(" from {namespace} namespace")
@@ -237,6 +246,53 @@ fn session(kubectl: Kubectl) {
     })
     .unwrap();
     s.finish();
+}
+
+#[test]
+fn watches_and_logs_are_followed_by_both() {
+    let mut cluster = Cluster::start().unwrap();
+    cluster.import("pi1", &image()).unwrap();
+    cluster.agent("pi1", &[]).unwrap();
+    let manifest = project().join("control/examples/basic-deployment.yml").display().to_string();
+    cluster.ok(&["create", "-f", &manifest]).unwrap();
+    cluster
+        .ok(&[
+            "wait",
+            "--for=condition=Available",
+            "deployment/test-service-deploy",
+            "--timeout=60s",
+        ])
+        .unwrap();
+    for kubectl in [Kubectl::Current, Kubectl::Old] {
+        let watch = cluster.follow(kubectl, &["get", "deployments", "-w"]).unwrap();
+        watch.line_with("2/2").unwrap();
+        cluster.ok(&["scale", "deployment/test-service-deploy", "--replicas=3"]).unwrap();
+        watch.line_with("2/3").unwrap();
+        watch.line_with("3/3").unwrap();
+        cluster.ok(&["scale", "deployment/test-service-deploy", "--replicas=2"]).unwrap();
+        watch.line_with("2/2").unwrap();
+
+        let names = cluster.ok(&["get", "pods", "--field-selector=status.phase=Running", "-o", "jsonpath={range .items[?(!@.metadata.deletionTimestamp)]}{.metadata.name} {.status.podIP}{\"\\n\"}{end}"]);
+        let names = names.unwrap_or_else(|_| {
+            cluster
+                .ok(&[
+                    "get",
+                    "pods",
+                    "-o",
+                    "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{\"\\n\"}{end}",
+                ])
+                .unwrap()
+        });
+        let (name, ip) = names.lines().next().unwrap().split_once(' ').unwrap();
+        let logs = cluster.follow(kubectl, &["logs", "-f", "--tail=1", name]).unwrap();
+        let path = format!("/asked-by-{kubectl:?}");
+        let output = std::process::Command::new("curl")
+            .args(["-s", "--max-time", "10", &format!("http://{ip}:9876{path}")])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "curl {ip}: {output:?}");
+        logs.line_with(&path).unwrap();
+    }
 }
 
 #[test]
