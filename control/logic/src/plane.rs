@@ -228,7 +228,8 @@ impl ControlPlane {
         seed: u64,
     ) -> Result<Self, StartError> {
         let mut rng = Rng(seed);
-        let start = loaded.revision_reserved.0;
+        // Never 0: a list at resourceVersion 0 could not be followed, for a watch from 0 means "from anything".
+        let start = loaded.revision_reserved.0.max(1);
         let sequencer = Sequencer::new(keys.clone(), start, rng.next_u64());
         let driven = drive::controllers(&config, keys.clone());
         let mut plane = Self {

@@ -35,7 +35,7 @@ impl ControlPlane {
             }
         }
         // Volatile changes may have been given any number of the block: nothing up to its end can be resumed from.
-        self.cache.advance(loaded.revision_reserved.0);
+        self.cache.advance(loaded.revision_reserved.0.max(1));
         Ok(())
     }
 
