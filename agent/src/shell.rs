@@ -81,6 +81,8 @@ pub(crate) struct Shell {
     pub(crate) local: Local,
     pub(crate) agent: RefCell<Agent>,
     pub(crate) machine: RefCell<NodeFacts>,
+    /// The stored Node says other than the agent: its status is to be sent again.
+    pub(crate) node_contradicted: Cell<bool>,
     pub(crate) lacking: Arc<Vec<Fact>>,
     pub(crate) tales: Rc<Tales>,
     events: channel::Sender<Event>,
@@ -135,6 +137,7 @@ impl Shell {
             services: Services::open(&state),
             agent: RefCell::new(Agent::new(facts.ips.clone())),
             machine: RefCell::new(facts),
+            node_contradicted: Cell::new(false),
             permits: Semaphore::new(limits::BLOCKING_MAX),
             pulls: Semaphore::new(limits::PULLS_MAX),
             images: Arc::new(images),

@@ -55,6 +55,18 @@ impl Conditions {
         Self { kept }
     }
 
+    /// Whether the API server's conditions contradict what was written: someone else changed one that is the agent's.
+    pub fn contradicted_by(&self, reported: &[Value]) -> bool {
+        let text = |condition: &Value, name: &str| {
+            condition.get(name).and_then(Value::as_str).map(String::from)
+        };
+        reported.iter().any(|condition| {
+            let kind = text(condition, "type").unwrap_or_default();
+            let on = text(condition, "status").is_some_and(|status| status == "True");
+            self.kept.iter().any(|kept| kept.kind == kind && kept.on != on)
+        })
+    }
+
     /// The condition as JSON, with the time of its last change (now, if it changes now).
     pub fn write(&mut self, condition: &Condition, now_s: i64, generation: i64) -> Value {
         let since_s = match self.kept.iter_mut().find(|kept| kept.kind == condition.kind) {

@@ -238,6 +238,10 @@ impl Agent {
             }
             Some(state) => {
                 let before = core::mem::replace(&mut state.pod, pod);
+                // A node that was lost for a while finds its pods marked unready: they are told anew.
+                if state.conditions.contradicted_by(&state.pod.conditions) {
+                    state.outbox.version += 1;
+                }
                 if replaced_images(state, now) || before.meta != state.pod.meta {
                     out.push(Action::Keep(uid.clone()));
                 }

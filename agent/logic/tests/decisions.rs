@@ -488,3 +488,21 @@ fn setup_is_tried_again() {
     // Half a second each; the status waits for a second.
     assert_eq!(s.sleep().1, "sandbox status:Pending/c=waiting(ContainerCreating)");
 }
+
+#[test]
+fn what_others_said_of_its_pod_is_put_right() {
+    let mut script = Script::new();
+    script.run(&simple());
+    // Its node was lost for a while: the control plane marked the pod as not ready.
+    let mut marked = simple();
+    marked["status"] = json!({"conditions": [{"type": "Ready", "status": "False"}]});
+    script.check(Event::PodChanged(parse(&marked)), "status:Running/c=running");
+    let ready = |status: &Value| {
+        let conditions = status["conditions"].as_array().unwrap();
+        conditions.iter().find(|one| one["type"] == "Ready").unwrap()["status"].clone()
+    };
+    assert_eq!(ready(script.status()), "True");
+    // Its own word is not answered.
+    marked["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    script.check(Event::PodChanged(parse(&marked)), "");
+}

@@ -21,6 +21,9 @@ pub(crate) async fn keep_status(shell: Rc<Shell>, api: Api) {
     let mut known: Option<Value> = None;
     loop {
         api.connected().await;
+        if shell.node_contradicted.take() {
+            known = None;
+        }
         match status_once(&shell, &api, &path, &mut known).await {
             Ok(()) => sleep(limits::FACTS_EVERY).await,
             Err(error) => {
@@ -94,7 +97,16 @@ async fn label(
     Ok(())
 }
 
-/// Follows the node object for its podCIDR.
+/// Whether the control plane took the node for lost: only the node itself can say that it is ready again.
+fn is_contradicted(node: &Value) -> bool {
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        let text = |name: &str| condition.get(name).and_then(Value::as_str);
+        text("type") == Some("Ready") && text("status") != Some("True")
+    })
+}
+
+/// Follows the node object for its podCIDR, and for what others say of its readiness.
 pub(crate) async fn follow(shell: Rc<Shell>, api: Api) {
     let selector = watch::field_selector("metadata.name", &shell.options.node_name);
     watch::follow(&api, "/api/v1/nodes", &selector, async |seen| {
@@ -103,6 +115,9 @@ pub(crate) async fn follow(shell: Rc<Shell>, api: Api) {
             Seen::Changed(object) => Some(object),
             Seen::Gone(_) => None,
         };
+        if object.as_ref().is_some_and(is_contradicted) {
+            shell.node_contradicted.set(true);
+        }
         let cidr =
             object.as_ref().and_then(|node| node.pointer("/spec/podCIDR")).and_then(Value::as_str);
         if let Some(cidr) = cidr {
