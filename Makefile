@@ -35,3 +35,6 @@ $(IMAGE): $(wildcard control/examples/testing-service/src/*.rs)
 	cargo rustc --release -p testing-service --target x86_64-unknown-linux-gnu -- -C target-feature=+crt-static
 	cargo run -q -p xtask -- image docker.io/jagadesh1982/testing-service:latest \
 	  target/x86_64-unknown-linux-gnu/release/testing-service $@
+
+sim: ## a whole cluster from a seed, 200 times: SEED is printed with what it broke
+	cargo run --release -p coracle-sim -- --seeds 200

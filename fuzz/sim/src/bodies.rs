@@ -1,0 +1,1 @@
+//! Fuzz bodies: functions of bytes, with a model beside them where there is one.

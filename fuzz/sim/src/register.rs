@@ -1,0 +1,161 @@
+//! A node at the API server, as the agent's shell keeps it: registered, its status patched on change, its Lease renewed.
+
+use coracle_agent_logic::{
+    Pod,
+    event::Tale,
+    node::{self, NodeFacts},
+};
+use coracle_control_logic::call::Peer;
+use serde_json::{Value, json};
+
+use crate::{
+    limits::LEASE_EVERY_MS,
+    rng::Rng,
+    wire::{Method, News, Scene, Tag, json, request, text},
+};
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Read,
+    Create,
+    Patch,
+    Rest,
+}
+
+/// Both loops of one agent.
+#[derive(Debug)]
+pub struct Registration {
+    peer: Peer,
+    facts: NodeFacts,
+    step: Step,
+    status: (Tag, Option<Value>),
+    lease: (Tag, bool),
+}
+
+impl Registration {
+    /// Not begun.
+    pub fn new(peer: Peer, facts: NodeFacts) -> Self {
+        Self { peer, facts, step: Step::Rest, status: (0, None), lease: (0, false) }
+    }
+
+    /// Begins both loops.
+    pub fn start(&mut self, scene: &mut Scene<'_>) {
+        self.status.0 = scene.after(1);
+        self.lease.0 = scene.after(1);
+    }
+
+    /// Takes what concerns them.
+    ///
+    /// # Errors
+    /// The server refused what every node may do.
+    pub fn news(&mut self, news: &News, scene: &mut Scene<'_>) -> Result<(), String> {
+        if let News::Answer(_, code @ (400 | 401 | 403 | 422), body) = news
+            && [self.status.0, self.lease.0].contains(&news.tag())
+        {
+            let body = json(body);
+            let message = text(&body, "/message");
+            // A first start: the roles of nodes are not there yet.
+            if *code != 403 || scene.history.newest() > 2_000 {
+                return Err(format!("{}: answered {code}: {message}", self.facts.name));
+            }
+        }
+        if news.tag() == self.status.0 {
+            self.status_news(news, scene);
+        } else if news.tag() == self.lease.0 {
+            self.lease_news(news, scene);
+        }
+        Ok(())
+    }
+
+    fn status_news(&mut self, news: &News, scene: &mut Scene<'_>) {
+        let url = format!("/api/v1/nodes/{}", self.facts.name);
+        let now_s = i64::try_from(scene.now_ms / 1000).unwrap_or(0);
+        let http = match (self.step, news) {
+            (Step::Rest, News::Timer(_)) => {
+                self.step = Step::Read;
+                request(&self.peer, Method::Get, &url, &Value::Null)
+            }
+            (Step::Read, News::Answer(_, 404, _)) => {
+                self.step = Step::Create;
+                let body = node::object(&self.facts, &[].into());
+                request(&self.peer, Method::Post, "/api/v1/nodes", &body)
+            }
+            (Step::Read | Step::Create, News::Answer(_, 200 | 201, body)) => {
+                let known = json(body).get("status").cloned().unwrap_or(Value::Null);
+                let status = node::status(&self.facts, Some(&known), now_s);
+                if ours(&status, &known) {
+                    return self.rest(10_000, scene);
+                }
+                self.step = Step::Patch;
+                let body = json!({"status": status});
+                request(&self.peer, Method::Merge, &format!("{url}/status"), &body)
+            }
+            (Step::Patch, News::Answer(_, 200, _)) => return self.rest(10_000, scene),
+            _ => return self.rest(3_000, scene),
+        };
+        self.status.0 = scene.call(http);
+    }
+
+    fn rest(&mut self, ms: u64, scene: &mut Scene<'_>) {
+        self.step = Step::Rest;
+        self.status.0 = scene.after(ms);
+    }
+
+    fn lease_news(&mut self, news: &News, scene: &mut Scene<'_>) {
+        let collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+        let name = &self.facts.name;
+        let micro = coracle_api::time::rfc3339_micro(scene.now_ms * 1000);
+        let spec = json!({"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": micro});
+        let http = match (self.lease.1, news) {
+            (false, News::Timer(_)) => {
+                let url = format!("{collection}/{name}");
+                request(&self.peer, Method::Merge, &url, &json!({"spec": spec}))
+            }
+            (false, News::Answer(_, 404, _)) => {
+                let lease = json!({
+                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                    "metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": spec,
+                });
+                self.lease.1 = true;
+                request(&self.peer, Method::Post, collection, &lease)
+            }
+            (_, News::Answer(_, 200 | 201, _)) => {
+                self.lease = (scene.after(LEASE_EVERY_MS), false);
+                return;
+            }
+            _ => {
+                self.lease = (scene.after(2_000), false);
+                return;
+            }
+        };
+        self.lease.0 = scene.call(http);
+    }
+}
+
+/// Whether the stored status says what the agent would say.
+fn ours(status: &Value, known: &Value) -> bool {
+    status.as_object().into_iter().flatten().all(|(name, value)| {
+        let before = known.get(name).unwrap_or(&Value::Null);
+        node::same(&json!({ name: value }), &json!({ name: before }))
+    })
+}
+
+/// An Event about a pod.
+pub fn event(node: &str, pod: &Pod, tale: &Tale, now_ms: u64, rng: &mut Rng) -> Value {
+    let at = coracle_api::time::rfc3339(now_ms);
+    let kind = if tale.warning { "Warning" } else { "Normal" };
+    json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {
+            "name": format!("{}.{:016x}", pod.meta.name, rng.next()),
+            "namespace": pod.meta.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": "v1", "kind": "Pod", "name": pod.meta.name,
+            "namespace": pod.meta.namespace, "uid": pod.uid.as_str(),
+        },
+        "reason": tale.reason, "message": tale.message, "type": kind,
+        "source": {"component": "coracle-agent", "host": node},
+        "firstTimestamp": at, "lastTimestamp": at, "count": 1,
+    })
+}
