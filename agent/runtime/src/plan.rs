@@ -13,7 +13,7 @@ mod container;
 mod pod;
 
 pub use child::{ChildStep, mount_flags};
-pub use container::{FD_BASE, FD_OLD_ROOT, FD_PROC, HostFacts, container_steps};
+pub use container::{FD_BASE, FD_NEW_ROOT, FD_OLD_ROOT, FD_PROC, HostFacts, container_steps};
 pub use pod::pod_steps;
 
 /// One thing done on the host on the way to a running pod or container.

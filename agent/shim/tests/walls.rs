@@ -252,6 +252,24 @@ fn volumes_are_where_and_as_they_are_asked_for() {
     trap.mounts = vec![bind(&volume, "/trap/coracle-was-here", false)];
     host.runtime.start_container(&pod, &trap).unwrap_err();
     assert!(!Path::new("/etc/coracle-was-here").exists());
+    // Symlinks that go up, as Alpine's /var/run does, stay in the image however far they go.
+    fs::create_dir_all(host.layer.join("var")).unwrap();
+    fs::create_dir_all(host.layer.join("run")).unwrap();
+    std::os::unix::fs::symlink("../run", host.layer.join("var/run")).unwrap();
+    let here = host.dir.strip_prefix("/").unwrap();
+    std::os::unix::fs::symlink(Path::new("../..").join(here), host.layer.join("up")).unwrap();
+    let mut up = host.spec("up", &["cat", "/run/coracle-test/deep/file"]);
+    up.mounts = vec![
+        bind(&volume, "/var/run/coracle-test/deep", true),
+        bind(&volume, "/up/coracle-was-here", true),
+    ];
+    host.runtime.start_container(&pod, &up).unwrap_err();
+    assert!(!host.dir.join("coracle-was-here").exists());
+    assert!(!Path::new("/run/coracle-test").exists());
+    let mut run = host.spec("run", &["cat", "/run/coracle-test/deep/file"]);
+    run.mounts = vec![bind(&volume, "/var/run/coracle-test/deep", true)];
+    assert_eq!(how(host.run(&pod, &run)), exit(0, None, false));
+    assert_eq!(host.output("run"), "from the host\n");
     // A container made the way of another's subPath a symlink.
     fs::create_dir_all(volume.join("real/deep")).unwrap();
     std::os::unix::fs::symlink("/etc", volume.join("evil")).unwrap();

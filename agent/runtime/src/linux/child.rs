@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 use std::ptr;
 
 use super::seccomp::Instruction;
-use crate::plan::{ChildStep, FD_OLD_ROOT, mount_flags as flag};
+use crate::plan::{ChildStep, FD_NEW_ROOT, FD_OLD_ROOT, mount_flags as flag};
 use crate::{Capabilities, Propagation, User};
 
 /// A kernel's error number.
@@ -33,8 +33,6 @@ pub(super) struct Context<'a> {
 struct Progress {
     /// A descriptor whose reader is the shim.
     alive: c_int,
-    /// The root was moved over the old one, as an initramfs wants it; there is nothing to detach.
-    moved: bool,
 }
 
 /// Waits to be placed, does the steps, tells a failure, and does not come back.
@@ -46,7 +44,7 @@ pub(super) fn run(context: &Context<'_>) -> ! {
         // Permissions are meant as they are written; the program gets the usual mask.
         // SAFETY: no pointers.
         unsafe { libc::umask(0) };
-        let mut progress = Progress { alive: context.stdio[1], moved: false };
+        let mut progress = Progress { alive: context.stdio[1] };
         for (at, step) in context.steps.iter().enumerate() {
             let done = if context.fail_at == Some(at) {
                 Err(libc::EIO)
@@ -99,7 +97,7 @@ fn perform(step: &ChildStep, context: &Context<'_>, progress: &mut Progress) -> 
                 done => done,
             }
         }
-        ChildStep::Pivot { root } => pivot(root, progress),
+        ChildStep::EnterRoot { root } => enter_root(root),
         ChildStep::RealDir(path) => real_dir(path),
         ChildStep::MakeDir(path) => make_dir(path),
         ChildStep::MakeFile(path) => make_file(path),
@@ -135,7 +133,7 @@ fn perform(step: &ChildStep, context: &Context<'_>, progress: &mut Progress) -> 
         ChildStep::Mask(path) => skip(mask(path), &[libc::ENOENT, libc::ENOTDIR]),
         ChildStep::ReadonlyPath(path) => skip(readonly_path(path), &[libc::ENOENT, libc::ENOTDIR]),
         ChildStep::ReadonlyRoot => set_attributes(c"/", ATTR_RDONLY, false),
-        ChildStep::DetachOldRoot => detach_old_root(progress),
+        ChildStep::LeaveOldRoot => leave_old_root(),
         ChildStep::Stdio => {
             for (to, from) in (0..).zip(context.stdio) {
                 // SAFETY: no pointers.
@@ -347,33 +345,40 @@ fn remount(target: &CStr, attributes: u64) -> Result<(), Errno> {
     mount(None, target, None, flag::REMOUNT | flag::BIND | kept | attributes, None)
 }
 
-fn pivot(root: &CStr, progress: &mut Progress) -> Result<(), Errno> {
+/// The root is only entered: with the host's mounted over it, as `pivot_root` leaves it, the `..` of an image's symlink
+/// would step into the host's.
+fn enter_root(root: &CStr) -> Result<(), Errno> {
     open_at(FD_OLD_ROOT, c"/")?;
     // SAFETY: texts with their NUL.
     unsafe {
         check(libc::chdir(root.as_ptr()).into())?;
-        let here = c".".as_ptr();
-        match check(libc::syscall(libc::SYS_pivot_root, here, here)) {
-            // An initramfs cannot be pivoted away: the new root is moved over it, as `switch_root` does.
-            Err(libc::EINVAL) => {
-                progress.moved = true;
-                mount(Some(c"."), c"/", None, flag::MOVE, None)?;
-                check(libc::chroot(here).into())?;
-            }
-            done => done?,
-        }
+        check(libc::chroot(c".".as_ptr()).into())?;
         check(libc::chdir(c"/".as_ptr()).into())
     }
 }
 
-fn detach_old_root(progress: &Progress) -> Result<(), Errno> {
-    if progress.moved {
-        return Ok(());
-    }
+/// No path of the image may be resolved between the first and the last call.
+fn leave_old_root() -> Result<(), Errno> {
+    open_at(FD_NEW_ROOT, c"/")?;
+    let here = c".".as_ptr();
     // SAFETY: texts with their NUL.
     unsafe {
         check(libc::fchdir(FD_OLD_ROOT).into())?;
-        check(libc::umount2(c".".as_ptr(), libc::MNT_DETACH).into())?;
+        check(libc::chroot(here).into())?;
+        check(libc::fchdir(FD_NEW_ROOT).into())?;
+        match check(libc::syscall(libc::SYS_pivot_root, here, here)) {
+            // An initramfs cannot be pivoted away: the new root is moved over it, as `switch_root` does, and there is
+            // nothing to detach.
+            Err(libc::EINVAL) => {
+                mount(Some(c"."), c"/", None, flag::MOVE, None)?;
+                check(libc::chroot(here).into())?;
+            }
+            done => {
+                done?;
+                check(libc::fchdir(FD_OLD_ROOT).into())?;
+                check(libc::umount2(here, libc::MNT_DETACH).into())?;
+            }
+        }
         check(libc::chdir(c"/".as_ptr()).into())
     }
 }

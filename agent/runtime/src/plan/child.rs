@@ -23,7 +23,7 @@ pub mod mount_flags {
     pub const STRICTATIME: u64 = 1 << 24;
 }
 
-/// One thing the child does. Paths before [`ChildStep::Pivot`] are the host's, after it the container's.
+/// One thing the child does. Paths before [`ChildStep::EnterRoot`] are the host's, after it the container's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildStep {
     /// SIGKILL when the shim dies. Setting ids clears it, so it is done again after them, with a look whether the shim lives.
@@ -66,8 +66,9 @@ pub enum ChildStep {
         /// The same with `,volatile`.
         options_volatile: CString,
     },
-    /// Makes the mount at `root` the root; the old one stays reachable by descriptor only.
-    Pivot {
+    /// Makes the mount at `root` this process' root: from here on no path leads out of it, by `..` or otherwise. The old
+    /// root stays reachable by descriptor only.
+    EnterRoot {
         /// Where the root was mounted.
         root: CString,
     },
@@ -145,8 +146,8 @@ pub enum ChildStep {
     ReadonlyPath(CString),
     /// The root cannot be written.
     ReadonlyRoot,
-    /// Lets go of the host's mounts (R2).
-    DetachOldRoot,
+    /// Makes the root the mount namespace's, and lets go of the host's mounts (R2).
+    LeaveOldRoot,
     /// stdin, stdout and stderr.
     Stdio,
     /// Closes every other descriptor but the one that errors go up.
@@ -201,7 +202,7 @@ impl fmt::Display for ChildStep {
             Self::Overlay { .. } => f.write_str(
                 "mount the root as overlayfs (its directory must be on a local filesystem with extended attributes, as ext4)",
             ),
-            Self::Pivot { .. } => f.write_str("pivot into the root"),
+            Self::EnterRoot { .. } => f.write_str("enter the root"),
             Self::RealDir(path) => write!(f, "use {} of the image as a directory", text(path)),
             Self::MakeDir(path) => write!(f, "make directory {}", text(path)),
             Self::Mount { fstype, target, .. } => {
@@ -218,7 +219,7 @@ impl fmt::Display for ChildStep {
             Self::Mask(path) => write!(f, "mask {}", text(path)),
             Self::ReadonlyPath(path) => write!(f, "make {} read-only", text(path)),
             Self::ReadonlyRoot => f.write_str("make the root read-only"),
-            Self::DetachOldRoot => f.write_str("detach the host's root"),
+            Self::LeaveOldRoot => f.write_str("leave the host's root"),
             Self::Stdio => f.write_str("connect stdin, stdout and stderr"),
             Self::CloseOthers => f.write_str("close inherited descriptors"),
             Self::Cwd { path, .. } => write!(f, "change to working directory {}", text(path)),

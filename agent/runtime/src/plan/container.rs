@@ -16,6 +16,9 @@ pub const FD_PROC: i32 = FD_BASE - 1;
 /// The host's root, until it is detached.
 pub const FD_OLD_ROOT: i32 = FD_BASE - 2;
 
+/// The container's root, while the old one is left.
+pub const FD_NEW_ROOT: i32 = FD_BASE - 4;
+
 /// The container's own tmpfs with device nodes, under its /dev.
 const FD_DEVICES: i32 = FD_BASE - 3;
 
@@ -99,7 +102,7 @@ fn child_steps(
         });
     }
     steps.push(ChildStep::Open { fd: FD_PROC, path: c("/proc/self/fd")? });
-    steps.push(ChildStep::Pivot { root: c(dir.join("root").as_os_str().as_bytes())? });
+    steps.push(ChildStep::EnterRoot { root: c(dir.join("root").as_os_str().as_bytes())? });
     sys(host, &mut steps)?;
     dev(&mut steps)?;
     for (mount, source) in mounts.iter().zip(sources) {
@@ -115,7 +118,7 @@ fn child_steps(
     for path in &spec.masked_paths {
         steps.push(ChildStep::Mask(c(path.as_str())?));
     }
-    steps.push(ChildStep::DetachOldRoot);
+    steps.push(ChildStep::LeaveOldRoot);
     steps.extend([ChildStep::Stdio, ChildStep::CloseOthers]);
     steps.push(ChildStep::Cwd { parents: parents(&spec.cwd, true)?, path: c(spec.cwd.as_str())? });
     if spec.readonly_rootfs {

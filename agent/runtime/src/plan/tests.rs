@@ -118,14 +118,14 @@ fn r4_whichever_step_fails_nothing_is_left() {
 fn r1_and_r2_by_order() {
     let child = child_of(&spec());
     let at = |want: &dyn Fn(&ChildStep) -> bool| child.iter().position(want).unwrap();
-    let pivot = at(&|step| matches!(step, ChildStep::Pivot { .. }));
-    let detach = at(&|step| *step == ChildStep::DetachOldRoot);
+    let enter = at(&|step| matches!(step, ChildStep::EnterRoot { .. }));
+    let leave = at(&|step| *step == ChildStep::LeaveOldRoot);
     let close = at(&|step| *step == ChildStep::CloseOthers);
     let cwd = at(&|step| matches!(step, ChildStep::Cwd { .. }));
     let proc =
         at(&|step| matches!(step, ChildStep::Mount { fstype, .. } if fstype.to_bytes() == b"proc"));
     let last_bind = child.iter().rposition(|step| matches!(step, ChildStep::Bind { .. })).unwrap();
-    assert!(pivot < last_bind && last_bind < proc && proc < detach && detach < close);
+    assert!(enter < last_bind && last_bind < proc && proc < leave && leave < close);
     assert!(close < cwd, "the working directory must not go through an inherited descriptor");
     assert!(matches!(child.last(), Some(ChildStep::Exec { .. })));
 }
