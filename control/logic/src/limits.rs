@@ -2,8 +2,11 @@
 //!
 //! "Full" is an answer: 429 with Retry-After, 410 Gone, a condition. What a limit guards stands beside it.
 
-/// Largest object, and so largest body, in bytes of JSON. etcd refuses requests over 1.5 MiB by default.
+/// Largest object, in bytes of its hub JSON; beyond it 413.
 pub const OBJECT_BYTES_MAX: usize = 1024 * 1024;
+/// The same for ConfigMaps and Secrets: their data may be 1 MiB, which base64 makes a third more. etcd refuses requests
+/// over 1.5 MiB by default.
+pub const DATA_OBJECT_BYTES_MAX: usize = 3 * 1024 * 1024 / 2;
 
 /// Changes kept for late watchers. The oldest falls off; who still needed it gets 410 and lists again.
 pub const RING_CHANGES_MAX: usize = 2048;
@@ -55,7 +58,8 @@ pub const CONTROLLER_CALLS_MAX: usize = 256;
 pub const LIST_LIMIT_DEFAULT: usize = 0;
 
 // A batch must hold the largest object, or it would never be written.
-const _: () = assert!(BATCH_BYTES_MAX >= OBJECT_BYTES_MAX);
+const _: () =
+    assert!(BATCH_BYTES_MAX >= OBJECT_BYTES_MAX && BATCH_BYTES_MAX >= DATA_OBJECT_BYTES_MAX);
 // The ring must hold a full batch, or its watchers would all be thrown out by it.
 const _: () = assert!(RING_CHANGES_MAX >= 2 * BATCH_TXNS_MAX);
 // A pull gives one event at least, so a watch goes on however large the object.

@@ -7,8 +7,10 @@ use alloc::{
     vec::Vec,
 };
 
-use coracle_api::{Meta, Object, Resource};
+use coracle_api::{Meta, Object, Resource, Status};
 use serde_json::Value;
+
+use crate::limits::{DATA_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX};
 
 /// What is wrong with a value that should be an object.
 pub(crate) type EncodeError = String;
@@ -39,6 +41,26 @@ pub(crate) fn object_at(
     let bytes: Arc<[u8]> = bytes_of(&value).into();
     let meta = meta_of(&bytes)?;
     Ok(Object { resource, meta, revision, bytes })
+}
+
+/// [`object_at`] for an object that is to be written: not larger than what is kept.
+///
+/// # Errors
+/// 400: not an object. 413: larger than `limits::OBJECT_BYTES_MAX` (or `DATA_OBJECT_BYTES_MAX`).
+pub(crate) fn written(resource: Resource, value: Value, revision: u64) -> Result<Object, Status> {
+    let object = object_at(resource, value, revision).map_err(Status::bad_request)?;
+    let holds_data = resource == Resource::CONFIG_MAPS || resource == Resource::SECRETS;
+    let most = if holds_data { DATA_OBJECT_BYTES_MAX } else { OBJECT_BYTES_MAX };
+    if object.bytes.len() > most {
+        let message = format!(
+            "{} \"{}\" is too large: {} bytes of JSON, at most {most} are kept; split it, or keep the data in a volume",
+            coracle_api::status::qualified(resource.def().group, resource.def().plural),
+            object.meta.name,
+            object.bytes.len()
+        );
+        return Err(Status::new(413, "RequestEntityTooLarge", message));
+    }
+    Ok(object)
 }
 
 /// What is stored: the value without `metadata.resourceVersion` (the entry's revision says it).

@@ -138,9 +138,7 @@ impl Registry<'_> {
             (None, None) => return Err(ask.not_found()),
             (Some(value), old) => {
                 let revision = old.map_or(0, |old| old.revision);
-                let object = encode::object_at(key.resource, value, revision)
-                    .map_err(Status::bad_request)?;
-                Arc::new(object)
+                Arc::new(encode::written(key.resource, value, revision)?)
             }
         };
         Ok(Decision::Same(object, reply))

@@ -262,10 +262,10 @@ fn number(mut write: Write, revision: u64) -> Result<Numbered, Ended> {
         if write.durable {
             stored = Some(encode::stored_bytes(&mut value));
         }
-        match encode::object_at(resource, value, revision) {
+        match encode::written(resource, value, revision) {
             Ok(object) => new = Some(Arc::new(object)),
-            Err(why) => {
-                let result = Err(Status::bad_request(why));
+            Err(refused) => {
+                let result = Err(refused);
                 return Err(Ended { key: write.key, ticket: write.ticket, result });
             }
         }
