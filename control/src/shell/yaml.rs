@@ -66,9 +66,29 @@ pub(crate) fn to_json(bytes: &[u8]) -> Result<Decoded, BadYaml> {
     .map_err(|e| {
         let first = e.to_string();
         let line = first.lines().find(|line| !line.trim().is_empty()).unwrap_or("it is no YAML");
-        BadYaml(format!("error converting YAML to JSON: {line}"))
+        BadYaml(format!("error converting YAML to JSON: {}", plainly(line)))
     })?;
     Ok(Decoded { json: value.to_string().into_bytes(), doubled: doubled.into_inner() })
+}
+
+/// The parser's words (`error: line 6 column 14: budget breached: ...`) as `line 6 column 14: ` and what a person
+/// can change.
+fn plainly(line: &str) -> String {
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    let (place, why) = match line.split_once(": ") {
+        Some((place, why)) if place.starts_with("line ") => (format!("{place}: "), why),
+        _ => (String::new(), line),
+    };
+    let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if has(&["recursion limit", "Depth", "FlowNesting"]) {
+        format!("{place}nested deeper than {YAML_DEPTH_MAX} levels")
+    } else if has(&["alias replay limit", "Alias", "Anchors"]) {
+        format!("{place}its aliases stand for too much; write out what is meant")
+    } else if has(&["budget breached"]) {
+        format!("{place}it has more than {YAML_NODES_MAX} values; split it")
+    } else {
+        format!("{place}{why}")
+    }
 }
 
 enum Path<'a> {
@@ -225,6 +245,13 @@ mod tests {
         let deep = "[".repeat(10_000) + &"]".repeat(10_000);
         let deep_block: String = (0..10_000).map(|n| " ".repeat(n % 900) + "- ").collect();
         let billion = format!("{}x", "a: ".repeat(3));
+        let says = |yaml: &str, want: &str| {
+            let error = to_json(yaml.as_bytes()).unwrap_err().0;
+            assert!(error.ends_with(want), "{error}");
+        };
+        says(&bomb, "its aliases stand for too much; write out what is meant");
+        says(&deep, "nested deeper than 80 levels");
+        says(&deep_block, "nested deeper than 80 levels");
         for bad in [
             bomb.as_str(),
             &deep,

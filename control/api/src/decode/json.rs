@@ -18,13 +18,19 @@ use crate::{limits, status::Status};
 /// # Errors
 /// 400: not JSON, or deeper than `limits::DEPTH_MAX`.
 pub fn json(bytes: &[u8]) -> Result<Decoded, Status> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(Status::bad_request("the body of the request is empty; an object is needed"));
+    }
     let mut notes = Notes::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Seed(&mut notes)
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| {
-            Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+            let why = error.to_string();
+            let deep = format!("nested deeper than {} levels", limits::DEPTH_MAX);
+            let why = why.replace("recursion limit exceeded", &deep);
+            Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
         })?;
     Ok(Decoded { value, doubled: notes.doubled })
 }

@@ -131,7 +131,7 @@ fn config_map(object: &Value, errors: &mut FieldErrors) {
     let texts = entries(object, &["data"]).filter_map(|(_, value)| value.as_str());
     let bytes = texts.map(str::len).sum::<usize>() + binary_size(object, "binaryData", errors);
     if bytes > DATA_BYTES_MAX {
-        errors.too_long(&Path::default(), DATA_BYTES_MAX);
+        errors.too_long(&Path::new("data"), DATA_BYTES_MAX);
     }
 }
 
