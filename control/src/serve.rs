@@ -262,8 +262,12 @@ fn own_paths(drive: &Rc<Drive>, dir: &Path) -> OwnPaths {
                 Box::pin(async move { refusal(&status) })
             });
         }
-        let (drive, dir, allowed) = (drive.clone(), dir.clone(), is_admin(peer));
+        let (drive, dir) = (drive.clone(), dir.clone());
+        let (known, allowed) = (peer.is_some(), is_admin(peer));
         Some(Box::pin(async move {
+            if !known {
+                return refusal(&Status::unauthorized());
+            }
             if !allowed {
                 let status = Status::new(403, "Forbidden", "backups are for system:masters");
                 return refusal(&status);
