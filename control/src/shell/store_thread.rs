@@ -99,6 +99,16 @@ impl StoreThread {
     }
 }
 
+/// The failure with its causes, and the fix where the cause has one.
+fn told(error: &StoreError) -> String {
+    let text = Chain(error).to_string();
+    // The backends hide the error's kind; the kernel's number is in its words. 28: ENOSPC, 122: EDQUOT.
+    match ["(os error 28)", "(os error 122)"].iter().any(|full| text.contains(full)) {
+        true => format!("{text}; free space on that disk"),
+        false => text,
+    }
+}
+
 struct Work {
     open: Open,
     news: channel::Sender<News>,
@@ -139,7 +149,7 @@ impl Work {
                     match store.commit(&batch, reserve) {
                         Ok(outcomes) => self.tell(&sizes, outcomes),
                         Err(error) => {
-                            let text = Chain(&error).to_string();
+                            let text = told(&error);
                             log::error!("the store failed: {text}; opening it again");
                             drop(store);
                             self.say(News::Failed(text));
