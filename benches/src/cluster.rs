@@ -91,7 +91,19 @@ impl Cluster {
     /// Starts a control plane on a free port of the loopback and waits until it is ready.
     pub fn start() -> Result<Self> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = env::temp_dir().join(format!("coracle-{}-{number}", std::process::id()));
+        Self::start_in(
+            env::temp_dir().join(format!("coracle-{}-{number}", std::process::id())),
+            number,
+        )
+    }
+
+    /// The same with everything below this directory (which may be a small disk).
+    pub fn start_on(disk: &Path) -> Result<Self> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self::start_in(disk.join("coracle"), number)
+    }
+
+    fn start_in(dir: PathBuf, number: u32) -> Result<Self> {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let mut cluster =
             Self { dir, pod_cidr: free_range(number)?, server: None, agents: Vec::new() };
