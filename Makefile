@@ -16,6 +16,10 @@ lab: setup $(IMAGE) ## a machine with a real kernel and cgroup v2 alone, in QEMU
 	cargo build -p coracle-control -p coracle-agent -p xtask
 	./cross/lab/run
 
+cost: setup build $(IMAGE) ## each budget beside its number; COST_IDLE_SECONDS=60 is quicker
+	cargo build --release -p coracle-benches --bin cost
+	$(SUDO) env "PATH=$$PATH" "COST_IDLE_SECONDS=$${COST_IDLE_SECONDS:-600}" target/release/cost
+
 lint: ## format, clippy, pure crates alone, licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings

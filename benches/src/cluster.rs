@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -147,7 +148,7 @@ impl Cluster {
         agent.2.as_ref().and_then(|child| i32::try_from(child.id()).ok())
     }
 
-    fn start_server(&mut self, listen: &str) -> Result<()> {
+    fn spawn_server(&mut self, listen: &str) -> Result<()> {
         let log =
             fs::File::options().create(true).append(true).open(self.dir.join("control.log"))?;
         let child = Command::new(bin_dir()?.join("coracle"))
@@ -159,6 +160,11 @@ impl Cluster {
             .spawn()
             .context("cannot start coracle")?;
         self.server = Some(child);
+        Ok(())
+    }
+
+    fn start_server(&mut self, listen: &str) -> Result<()> {
+        self.spawn_server(listen)?;
         wait_for("the control plane to be ready", || {
             let answer = self.kubectl(Kubectl::Current, &["get", "--raw", "/readyz"])?;
             ensure!(answer.status.success(), "{}", self.log("control"));
@@ -171,6 +177,26 @@ impl Cluster {
         let url = self.url()?;
         let listen = url.strip_prefix("https://").context("the URL is not https")?.to_owned();
         self.start_server(&listen)
+    }
+
+    /// Starts the control plane again; gives the time from there until `/readyz` says ok (and so much of a `curl` more).
+    pub fn time_server_start(&mut self) -> Result<Duration> {
+        let url = self.url()?;
+        let listen = url.strip_prefix("https://").context("the URL is not https")?.to_owned();
+        let begun = Instant::now();
+        self.spawn_server(&listen)?;
+        loop {
+            // No event tells when the port opens.
+            if TcpStream::connect(&listen).is_ok() {
+                let answer =
+                    Command::new("curl").args(["-sk", &format!("{url}/readyz")]).output()?;
+                if answer.stdout == b"ok" {
+                    return Ok(begun.elapsed());
+                }
+            }
+            ensure!(begun.elapsed() < PATIENCE, "never ready:\n{}", self.log("control"));
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Imports an archive into a node's store before or while its agent runs.
