@@ -24,7 +24,7 @@ pub struct HttpRequest {
     /// Header names in lower case with their values; only those that the logic reads need be here: `accept`,
     /// `authorization`, `content-type`, `if-none-match`, `user-agent`, `impersonate-*`.
     pub headers: Vec<(String, String)>,
-    /// Body, at most `OBJECT_BYTES_MAX` (the shell answers 413 beyond).
+    /// Body; the shell bounds it (413 beyond).
     pub body: Body,
     /// Subject of the client certificate, if one was presented and verified against our CA.
     pub peer: Option<Peer>,

@@ -7,6 +7,8 @@ pub const OBJECT_BYTES_MAX: usize = 1024 * 1024;
 /// The same for ConfigMaps and Secrets: their data may be 1 MiB, which base64 makes a third more. etcd refuses requests
 /// over 1.5 MiB by default.
 pub const DATA_OBJECT_BYTES_MAX: usize = 3 * 1024 * 1024 / 2;
+/// Room beyond that for the marks of deletion and the last status of an object that is being deleted.
+pub const ENDING_BYTES_MAX: usize = 64 * 1024;
 
 /// Changes kept for late watchers. The oldest falls off; who still needed it gets 410 and lists again.
 pub const RING_CHANGES_MAX: usize = 2048;
@@ -60,6 +62,10 @@ pub const LIST_LIMIT_DEFAULT: usize = 0;
 // A batch must hold the largest object, or it would never be written.
 const _: () =
     assert!(BATCH_BYTES_MAX >= OBJECT_BYTES_MAX && BATCH_BYTES_MAX >= DATA_OBJECT_BYTES_MAX);
+// A backup holds every object; sealing adds less than a kilobyte.
+const _: () = assert!(
+    DATA_OBJECT_BYTES_MAX + ENDING_BYTES_MAX + 1024 <= coracle_store::limits::VALUE_BYTES_MAX
+);
 // The ring must hold a full batch, or its watchers would all be thrown out by it.
 const _: () = assert!(RING_CHANGES_MAX >= 2 * BATCH_TXNS_MAX);
 // A pull gives one event at least, so a watch goes on however large the object.

@@ -36,3 +36,13 @@ pub fn body(content_type: &str, bytes: &[u8]) -> Result<Decoded, Status> {
         _ => Err(Status::unsupported_media_type(MEDIA_TYPES)),
     }
 }
+
+/// How many arrays and objects lie inside each other; 0 of anything else. Text that serde_json reads back has less than
+/// [`crate::limits::DEPTH_MAX`].
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}

@@ -1,15 +1,19 @@
 //! JSON patch (RFC 6902) with JSON pointers (RFC 6901).
 
-use alloc::{format, string::String};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
 
 use serde_json::Value;
 
-use crate::{limits, status::Status};
+use crate::{decode::depth, limits, status::Status};
 
 /// RFC 6902.
 ///
 /// # Errors
-/// 400: no JSON patch. 422: an operation does not apply, or a test failed. 413: too many operations.
+/// 400: no JSON patch. 422: an operation does not apply, a test failed, or the copies make it too deep or too large.
+/// 413: too many operations.
 pub fn json(target: &mut Value, patch: &Value) -> Result<(), Status> {
     let Value::Array(operations) = patch else {
         return Err(Status::bad_request(
@@ -27,8 +31,9 @@ pub fn json(target: &mut Value, patch: &Value) -> Result<(), Status> {
             ),
         ));
     }
+    let mut copied_bytes = 0;
     for operation in operations {
-        apply(target, operation)?;
+        apply(target, operation, &mut copied_bytes)?;
     }
     Ok(())
 }
@@ -41,7 +46,7 @@ fn refused(why: String) -> Status {
     )
 }
 
-fn apply(target: &mut Value, operation: &Value) -> Result<(), Status> {
+fn apply(target: &mut Value, operation: &Value, copied_bytes: &mut usize) -> Result<(), Status> {
     let text = |key: &str| operation.get(key).and_then(Value::as_str);
     let no_patch = |why: &str| Status::bad_request(format!("error decoding patch: {why}"));
     let op = text("op").ok_or_else(|| no_patch("an operation has no \"op\""))?;
@@ -59,7 +64,9 @@ fn apply(target: &mut Value, operation: &Value) -> Result<(), Status> {
                 ))
             };
             let slot = target.pointer_mut(path).ok_or_else(missing)?;
-            *slot = value()?;
+            let value = value()?;
+            fits(path, &value)?;
+            *slot = value;
             Ok(())
         }
         "move" => {
@@ -75,6 +82,15 @@ fn apply(target: &mut Value, operation: &Value) -> Result<(), Status> {
             let missing =
                 || refused(format!("copy operation does not apply: doc is missing key: {path}"));
             let copied = target.pointer(from()?).cloned().ok_or_else(missing)?;
+            // A few copies of copies of copies would fill the memory.
+            *copied_bytes = copied_bytes.saturating_add(copied.to_string().len());
+            if *copied_bytes > limits::BODY_BYTES_MAX {
+                return Err(refused(format!(
+                    "unable to complete the copy, the accumulated size increase of copy is {copied_bytes}, \
+                     exceeding the limit {}",
+                    limits::BODY_BYTES_MAX
+                )));
+            }
             add(target, path, copied)
         }
         "test" => {
@@ -89,6 +105,14 @@ fn apply(target: &mut Value, operation: &Value) -> Result<(), Status> {
     }
 }
 
+/// Refuses what would lie deeper at `path` than a body may.
+fn fits(path: &str, value: &Value) -> Result<(), Status> {
+    if path.matches('/').count() + depth(value) < limits::DEPTH_MAX {
+        return Ok(());
+    }
+    Err(refused(format!("the patched object is nested more than {} deep", limits::DEPTH_MAX - 1)))
+}
+
 /// The place that holds what `path` names, and its last part, unescaped.
 fn parent<'a>(target: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
     let (holder, last) = path.rsplit_once('/')?;
@@ -101,6 +125,7 @@ fn index(text: &str, max: usize) -> Option<usize> {
 }
 
 fn add(target: &mut Value, path: &str, value: Value) -> Result<(), Status> {
+    fits(path, &value)?;
     if path.is_empty() {
         *target = value;
         return Ok(());
@@ -141,7 +166,11 @@ fn remove(target: &mut Value, path: &str) -> Result<Value, Status> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::{format, string::ToString, vec, vec::Vec};
+
     use serde_json::{Value, json};
+
+    use crate::{decode::depth, limits};
 
     #[test]
     fn operations() {
@@ -183,5 +212,33 @@ mod tests {
         check(json!({}), one(json!({"op": "jump", "path": "/a"})), Err(400));
         check(json!({}), json!({}), Err(400));
         check(json!({}), one(json!({"path": "/a"})), Err(400));
+    }
+
+    #[test]
+    fn copies_are_bounded() {
+        let check = |mut target: Value, operations: Vec<Value>| {
+            let status = super::json(&mut target, &Value::Array(operations)).unwrap_err();
+            assert_eq!(status.code, 422, "{}", status.message);
+            assert!(depth(&target) < limits::DEPTH_MAX);
+        };
+        let copy = |path: &str| json!({"op": "copy", "from": "/a", "path": path});
+        // Twice as large with each.
+        let wide = (0..60).map(|n| copy(&format!("/a/{n}"))).collect();
+        check(json!({"a": {"text": "x".repeat(1000)}}), wide);
+        // Twice as deep with each.
+        let deep = (0..20).map(|n| copy(&"/a".repeat((1 << n) + 1))).collect();
+        check(json!({"a": {}}), deep);
+        let below = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+        for op in ["add", "replace"] {
+            check(
+                json!({"a": {"b": 1}}),
+                vec![json!({"op": op, "path": "/a/b", "value": below(limits::DEPTH_MAX - 2)})],
+            );
+        }
+        let mut fits = json!({"a": {}});
+        let patch = json!([{"op": "add", "path": "/a/b", "value": below(limits::DEPTH_MAX - 3)}]);
+        super::json(&mut fits, &patch).unwrap();
+        let text = fits.to_string();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), fits);
     }
 }

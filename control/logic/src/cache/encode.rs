@@ -7,10 +7,10 @@ use alloc::{
     vec::Vec,
 };
 
-use coracle_api::{Meta, Object, Resource, Status};
+use coracle_api::{Meta, Object, Resource, Status, decode::depth, limits::DEPTH_MAX};
 use serde_json::Value;
 
-use crate::limits::{DATA_OBJECT_BYTES_MAX, OBJECT_BYTES_MAX};
+use crate::limits::{DATA_OBJECT_BYTES_MAX, ENDING_BYTES_MAX, OBJECT_BYTES_MAX};
 
 /// What is wrong with a value that should be an object.
 pub(crate) type EncodeError = String;
@@ -23,13 +23,17 @@ pub(crate) fn bytes_of(value: &Value) -> Vec<u8> {
 /// The object at this revision: `apiVersion`, `kind` and `metadata.resourceVersion` are set.
 ///
 /// # Errors
-/// `metadata` is missing or not what metadata is.
+/// `metadata` is missing or not what metadata is, or the value is nested so deep that it could not be read again.
 pub(crate) fn object_at(
     resource: Resource,
     mut value: Value,
     revision: u64,
 ) -> Result<Object, EncodeError> {
     let def = resource.def();
+    // What the schema leaves open (fieldsV1) can come in protobuf, where its depth is counted on its own.
+    if depth(&value) >= DEPTH_MAX {
+        return Err(format!("the object is nested more than {} deep", DEPTH_MAX - 1));
+    }
     let map = value.as_object_mut().ok_or("the object is not a JSON object")?;
     map.insert("apiVersion".into(), def.api_version().into());
     map.insert("kind".into(), def.kind.into());
@@ -46,11 +50,15 @@ pub(crate) fn object_at(
 /// [`object_at`] for an object that is to be written: not larger than what is kept.
 ///
 /// # Errors
-/// 400: not an object. 413: larger than `limits::OBJECT_BYTES_MAX` (or `DATA_OBJECT_BYTES_MAX`).
+/// 400: not an object. 413: larger than `limits::OBJECT_BYTES_MAX` (or `DATA_OBJECT_BYTES_MAX`), by more than
+/// `ENDING_BYTES_MAX` where it is being deleted.
 pub(crate) fn written(resource: Resource, value: Value, revision: u64) -> Result<Object, Status> {
     let object = object_at(resource, value, revision).map_err(Status::bad_request)?;
     let holds_data = resource == Resource::CONFIG_MAPS || resource == Resource::SECRETS;
     let most = if holds_data { DATA_OBJECT_BYTES_MAX } else { OBJECT_BYTES_MAX };
+    // Full or not, it can be marked as deleted, and what holds it can say so.
+    let ending = object.meta.deletion_timestamp.is_some();
+    let most = if ending { most + ENDING_BYTES_MAX } else { most };
     if object.bytes.len() > most {
         let message = format!(
             "{} \"{}\" is too large: {} bytes of JSON, at most {most} are kept; split it, or keep the data in a volume",
@@ -182,4 +190,25 @@ pub fn bookmark(
     )
     .into_bytes()
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_becomes_an_object_can_be_read_again() {
+        let check = |levels: usize, good: bool| {
+            let fields = (0..levels).fold(json!({}), |inner, _| json!({ "f:a": inner }));
+            let value = json!({ "metadata": { "managedFields": [{ "fieldsV1": fields }] } });
+            let object = object_at(Resource::CONFIG_MAPS, value, 7);
+            assert_eq!(object.is_ok(), good, "{levels} {object:?}");
+            assert!(object.is_err() || object.is_ok_and(|object| object.value() != Value::Null));
+        };
+        // Four lie around it, and it ends in an empty object.
+        check(DEPTH_MAX - 6, true);
+        check(DEPTH_MAX - 5, false);
+    }
 }

@@ -175,7 +175,7 @@ impl Watches {
         }
     }
 
-    /// Ends every watch of which `which` says so, with this Status as its last event.
+    /// Ends every watch, with this Status as its last event.
     pub fn end(&mut self, status: &Arc<[u8]>, woken: &mut Vec<WatchId>) {
         for (id, watch) in &mut self.open {
             watch.ending = Some(Some(status.clone()));

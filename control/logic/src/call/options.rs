@@ -5,7 +5,7 @@ use alloc::{
     string::{String, ToString},
 };
 
-use coracle_api::{FieldErrors, Status};
+use coracle_api::{FieldErrors, Status, selector::FieldSelector};
 
 use super::{HttpRequest, Target, Verb, path::Parsed, query::first, query::flag, query::truth};
 use crate::limits;
@@ -163,12 +163,7 @@ pub(super) fn parse(
         Verb::List | Verb::Watch | Verb::DeleteCollection => {
             options.label_selector = text("labelSelector");
             options.field_selector = text("fieldSelector");
-            if parsed.verb == Verb::Watch
-                && options.field_selector.is_empty()
-                && !parsed.selected_name.is_empty()
-            {
-                options.field_selector = format!("metadata.name={}", parsed.selected_name);
-            }
+            options.field_selector = narrowed(options.field_selector, &parsed.selected_name)?;
             list_options(&mut options, parsed.verb, pairs, &mut faults)?;
         }
         Verb::Create | Verb::Update | Verb::Patch => {
@@ -181,6 +176,23 @@ pub(super) fn parse(
     }
     faults.into_result("meta.k8s.io", kind, "")?;
     Ok(options)
+}
+
+/// The field selector of a list or watch that was authorized for this one name (empty: for all): it must pick no other.
+fn narrowed(selector: String, name: &str) -> Result<String, Status> {
+    if name.is_empty() {
+        return Ok(selector);
+    }
+    if selector.is_empty() {
+        return Ok(format!("metadata.name={name}"));
+    }
+    let terms = FieldSelector::parse(&selector).map_err(Status::bad_request)?;
+    if terms.exact("metadata.name") == Some(name) {
+        return Ok(selector);
+    }
+    Err(Status::bad_request(format!(
+        "fieldSelector {selector:?} does not match the requested name {name:?}"
+    )))
 }
 
 fn list_options(

@@ -254,6 +254,15 @@ fn bad_options_are_refused() {
         "/api/v1/pods?includeObject=All",
         "400 unrecognized includeObject value \"All\": use None, Metadata or Object",
     );
+    // It was authorized for `y` alone.
+    for selector in ["metadata.name=z", "metadata.name!=z", "spec.nodeName=", "metadata.name!=y"] {
+        let url = alloc::format!("/api/v1/watch/namespaces/x/pods/y?fieldSelector={selector}");
+        let why = options("GET", &url, &[]).expect_err(&url);
+        let want = alloc::format!(
+            "400 fieldSelector {selector:?} does not match the requested name \"y\""
+        );
+        assert_eq!(why, want);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use serde_json::{Value, json};
 
 use crate::{
-    limits::{REQUESTS_WAITING_MAX, WATCHES_MAX, WRITES_PER_KEY_MAX},
+    limits::{OBJECT_BYTES_MAX, REQUESTS_WAITING_MAX, WATCHES_MAX, WRITES_PER_KEY_MAX},
     scripted::Scripted,
 };
 
@@ -90,4 +90,28 @@ fn only_so_many_watches_are_open() {
     }
     let answer = cluster.call("GET", &format!("{URL}?watch=true"), None);
     assert_eq!(answer.code, 429, "{}", answer.text());
+}
+
+#[test]
+fn objects_grow_only_so_far_and_can_still_be_deleted() {
+    let mut cluster = Scripted::new();
+    let pods = "/api/v1/namespaces/default/pods";
+    let one = format!("{pods}/a");
+    let pod = json!({
+        "metadata": { "name": "a", "finalizers": ["example.com/hold"] },
+        "spec": { "nodeName": "n", "containers": [{ "name": "main", "image": "busybox" }] },
+    });
+    cluster.want(201, "POST", pods, pod);
+    let grown = |cluster: &mut Scripted, bytes: usize| {
+        let patch = json!({ "status": { "message": "x".repeat(bytes) } });
+        cluster.call("PATCH", &format!("{one}/status"), Some(&patch)).code
+    };
+    assert_eq!(grown(&mut cluster, OBJECT_BYTES_MAX), 413);
+    assert_eq!(grown(&mut cluster, OBJECT_BYTES_MAX - 8192), 200);
+    cluster.want(200, "DELETE", &format!("{one}?gracePeriodSeconds=0"), Value::Null);
+    assert_eq!(grown(&mut cluster, OBJECT_BYTES_MAX), 200);
+    assert_eq!(grown(&mut cluster, 2 * OBJECT_BYTES_MAX), 413);
+    let rest = json!({ "metadata": { "finalizers": null } });
+    assert_eq!(cluster.call("PATCH", &one, Some(&rest)).code, 200);
+    cluster.want(404, "GET", &one, Value::Null);
 }
