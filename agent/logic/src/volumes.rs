@@ -133,6 +133,14 @@ pub fn in_memory(volume: &Volume) -> bool {
         || volume.empty_dir.as_ref().is_some_and(|empty| empty.medium == "Memory")
 }
 
+/// Whether the agent alone writes a volume's files: containers get it read-only whatever they ask for, as kubelet has it.
+pub fn is_published(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+}
+
 /// With `fsGroup` the group may read what the owner may.
 fn own_group(pod: &Pod, files: &mut Files) {
     if pod.spec.security_context.fs_group.is_some() {
@@ -263,6 +271,22 @@ mod tests {
             &[("token", "jwt", 0o644), ("ca.crt", "v", 0o644), ("namespace", "n", 0o644)],
         );
         assert_eq!(files_of(json!({"name": "v", "emptyDir": {}}), None), Ok(None));
+    }
+
+    #[test]
+    fn only_the_agent_writes_what_it_publishes() {
+        fn check(volume: Value, want: bool) {
+            let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"},
+                "spec": {"volumes": [volume]}});
+            let pod = Pod::parse(serde_json::to_vec(&pod).unwrap().into()).unwrap();
+            assert_eq!(is_published(&pod.spec.volumes[0]), want, "{volume}");
+        }
+        check(json!({"name": "v", "configMap": {"name": "cm"}}), true);
+        check(json!({"name": "v", "secret": {"secretName": "se"}}), true);
+        check(json!({"name": "v", "downwardAPI": {}}), true);
+        check(json!({"name": "v", "projected": {"sources": []}}), true);
+        check(json!({"name": "v", "emptyDir": {"medium": "Memory"}}), false);
+        check(json!({"name": "v", "hostPath": {"path": "/data"}}), false);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
+use coracle_runtime::limits::CONTAINERS_PER_POD_MAX;
 use coracle_runtime::{ContainerId, ContainerState, Event, Resources, Runtime, RuntimeError};
 use host::{TestHost, eventually, exit, how, is_process, pod_spec, running_pid};
 
@@ -32,6 +33,24 @@ fn a_container_says_something_and_ends() {
     assert_eq!(host.state_of(&pod, &spec.id), None);
     host.runtime.remove_pod(&pod).unwrap();
     assert_eq!(host.traces(), BTreeSet::new());
+}
+
+#[test]
+fn what_cannot_start_may_be_tried_for_ever() {
+    let host = TestHost::new();
+    let pod = host.pod("tries");
+    let mut spec = host.spec("web", &["/nope"]);
+    let tries = u32::try_from(CONTAINERS_PER_POD_MAX).unwrap() + 2;
+    for attempt in 0..tries {
+        spec.id = ContainerId::parse("web", attempt).unwrap();
+        let error = host.runtime.start_container(&pod, &spec).unwrap_err();
+        assert!(matches!(error, RuntimeError::Start { .. }), "try {attempt}: {error}");
+        if let Some(before) = attempt.checked_sub(1) {
+            let before = ContainerId::parse("web", before).unwrap();
+            host.runtime.remove_container(&pod, &before).unwrap();
+        }
+    }
+    assert_eq!(host.runtime.pod(&pod).unwrap().unwrap().containers.len(), 1);
 }
 
 #[test]

@@ -112,6 +112,10 @@ impl Shell {
                 return;
             }
             Err((fault, message)) => {
+                // This attempt is over like one that ran, and the next has another number.
+                if fault == StartFault::Run {
+                    self.drop_old_attempts(&uid, &name, attempt).await;
+                }
                 Event::StartFailed { uid, container: name, attempt, fault, message }
             }
         };
@@ -175,6 +179,7 @@ impl Shell {
                 warning!("cannot remove container {id} of pod {pod}: {}", chain(&error));
             }
             let Some(old) = attempt.checked_sub(limits::ATTEMPTS_KEPT) else { return };
+            let _ = fs::remove_file(containers::termination_path(&state, &uid, &name, old));
             let log = state.log(&uid, &name, old);
             let mut rotated = log.clone().into_os_string();
             let _ = fs::remove_file(&log);
@@ -290,6 +295,11 @@ impl Shell {
             Err(ApiError::Refused(refusal)) if matches!(refusal.code, 404 | 409) => {
                 Event::StatusAcked(uid, version)
             }
+            // Sent again it would be refused again, and the pod's deletion would wait for it for ever.
+            Err(ApiError::Refused(refusal)) if matches!(refusal.code, 400 | 413 | 422) => {
+                warning!("status of pod {} was refused: {}", pod.full_name(), refusal.message);
+                Event::StatusAcked(uid, version)
+            }
             Err(error) => {
                 warning!("status of pod {}: {error}; trying again", pod.full_name());
                 Event::StatusFailed(uid)
@@ -335,7 +345,7 @@ impl Shell {
     pub(crate) async fn exited(self: &Rc<Self>, uid: PodUid, name: &str, attempt: u32, exit: Exit) {
         let mut exit = exit;
         if let Some(pod) = self.pod(&uid) {
-            let file = containers::termination_path(&self.state, &pod, name, attempt);
+            let file = containers::termination_path(&self.state, &pod.uid, name, attempt);
             let fallback = pod.container(name).is_some_and(|container| {
                 container.termination_message_policy == "FallbackToLogsOnError" && exit.code != 0
             });

@@ -16,7 +16,8 @@ use coracle_agent_logic::{
     fields::Place,
     files as texts,
     resources::{of_container, of_pod, oom_score_adj, qos_class},
-    spec::{Container, VolumeMount},
+    spec::{Container, Volume, VolumeMount},
+    volumes::is_published,
 };
 use coracle_image::Image;
 use coracle_runtime::{
@@ -129,15 +130,16 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<ContainerSpec, Fault> {
     }
     let known = env.iter().cloned().collect();
     for mount in &container.volume_mounts {
-        let source = mount_source(start, mount, &known)?;
-        spec.mounts
-            .push(Mount { source, ..bind(PathBuf::new(), &mount.mount_path, mount.read_only) });
+        let volume = volume_of(pod, mount)?;
+        let source = mount_source(start, mount, volume, &known)?;
+        let readonly = mount.read_only || is_published(volume);
+        spec.mounts.push(Mount { source, ..bind(PathBuf::new(), &mount.mount_path, readonly) });
     }
     // Outer before inner, whatever the order in the pod.
     spec.mounts
         .sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
     spec.termination_message = Some(TerminationMessage {
-        host_path: termination_path(state, pod, &container.name, start.attempt),
+        host_path: termination_path(state, &pod.uid, &container.name, start.attempt),
         container_path: match container.termination_message_path.as_str() {
             "" => "/dev/termination-log".into(),
             path => path.into(),
@@ -148,8 +150,13 @@ pub(crate) fn ready(start: &Start<'_>) -> Result<ContainerSpec, Fault> {
 }
 
 /// Where a container leaves its last words.
-pub(crate) fn termination_path(state: &StateDir, pod: &Pod, name: &str, attempt: u32) -> PathBuf {
-    state.files(&pod.uid).join(format!("termination-{name}.{attempt}"))
+pub(crate) fn termination_path(
+    state: &StateDir,
+    uid: &coracle_agent_logic::PodUid,
+    name: &str,
+    attempt: u32,
+) -> PathBuf {
+    state.files(uid).join(format!("termination-{name}.{attempt}"))
 }
 
 fn bind(source: PathBuf, target: &str, readonly: bool) -> Mount {
@@ -196,16 +203,20 @@ fn own_files(files: &Path, start: &Start<'_>) -> io::Result<()> {
     Ok(())
 }
 
+fn volume_of<'a>(pod: &'a Pod, mount: &VolumeMount) -> Result<&'a Volume, Fault> {
+    let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
+    volume.ok_or_else(|| {
+        (StartFault::Config, format!("no volume named {} for its mount", mount.name))
+    })
+}
+
 fn mount_source(
     start: &Start<'_>,
     mount: &VolumeMount,
+    volume: &Volume,
     known: &std::collections::BTreeMap<String, String>,
 ) -> Result<MountSource, Fault> {
     let Start { state, pod, .. } = start;
-    let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
-    let volume = volume.ok_or_else(|| {
-        (StartFault::Config, format!("no volume named {} for its mount", mount.name))
-    })?;
     let dir = volumes::source(&state.volumes(&pod.uid), volume)
         .ok_or_else(|| (StartFault::Config, format!("volume {} has no place", volume.name)))?;
     let expanded;

@@ -141,7 +141,8 @@ fn publish(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     if same(&data, files) {
         return Ok(());
     }
-    let before = fs::read_link(&data).ok();
+    // Only a directory of ours is ever removed, wherever the link leads.
+    let before = fs::read_link(&data).ok().filter(|before| is_generation(before));
     let (name, fresh) = fresh_dir(dir)?;
     for (path, file) in files {
         let target = fresh.join(path);
@@ -181,6 +182,12 @@ fn publish(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
         fs::remove_dir_all(dir.join(before))?;
     }
     Ok(())
+}
+
+/// `..NUMBER`, as [`fresh_dir`] names them.
+fn is_generation(name: &Path) -> bool {
+    let digits = name.to_str().and_then(|name| name.strip_prefix(".."));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn fresh_dir(dir: &Path) -> io::Result<(String, PathBuf)> {
@@ -290,6 +297,18 @@ mod tests {
         remove(&dir).unwrap();
         assert!(!dir.exists());
         remove(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_link_that_leads_out_removes_nothing() {
+        let (inside, outside) = (dir("link-in"), dir("link-out"));
+        fs::write(outside.join("kept"), "1").unwrap();
+        symlink(&outside, inside.join("..data")).unwrap();
+        publish(&inside, &files(&[("a", "1")]), None).unwrap();
+        assert_eq!(fs::read_to_string(inside.join("a")).unwrap(), "1");
+        assert!(outside.join("kept").exists());
+        remove(&inside).unwrap();
+        remove(&outside).unwrap();
     }
 
     #[test]
