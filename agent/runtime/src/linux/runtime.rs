@@ -144,7 +144,15 @@ impl LinuxRuntime {
         let shim_pid = link.as_ref().map(Link::shim_pid);
         let pod = Pod { spec: Some(spec.clone()), link };
         lock(&self.pods).insert(uid.clone(), Arc::new(Mutex::new(pod)));
-        Ok(Some(self.status(&spec, shim_pid)))
+        let mut status = self.status(&spec, shim_pid);
+        // A start that the last agent asked for: its answer went to nobody, and a failure is told in no event.
+        while status.containers.iter().any(|found| found.state == ContainerState::Starting)
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(5));
+            status = self.status(&spec, shim_pid);
+        }
+        Ok(Some(status))
     }
 
     /// Removes everything of a pod, wherever its cgroup is.
