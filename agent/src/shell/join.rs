@@ -221,6 +221,13 @@ async fn await_certificate(api: &Api, path: &str, name: &str) -> Result<String, 
     })
 }
 
+/// Seconds until `percent` of the certificate's life is over; `None`: it is, or it cannot be read.
+fn until_renewal_s(pem: &str, percent: i64, now_s: i64) -> Option<u64> {
+    let (from_s, to_s, _) = facts(pem).ok()?;
+    let due_s = from_s + (to_s - from_s).max(0) / 100 * percent;
+    u64::try_from(due_s - now_s).ok().filter(|wait_s| *wait_s > 0)
+}
+
 /// Renews the certificate for ever, each between 70 and 90 % of its life; `renewed` gets each new one.
 pub(crate) async fn keep_certified(
     api: &Api,
@@ -230,16 +237,12 @@ pub(crate) async fn keep_certified(
     mut renewed: impl FnMut(&Identity),
 ) {
     loop {
-        let wait_s = match facts(&identity.pem) {
-            Ok((from_s, to_s, _)) => {
-                let (from, to) = limits::RENEW_PERCENT;
-                let percent = i64::from(from + random_u32() % (to - from));
-                let due_s = from_s + (to_s - from_s).max(0) / 100 * percent;
-                u64::try_from(due_s - clock::wall_s()).unwrap_or(0)
-            }
-            Err(_) => 0,
-        };
-        sleep(Duration::from_secs(wait_s)).await;
+        let (from, to) = limits::RENEW_PERCENT;
+        let percent = i64::from(from + random_u32() % (to - from));
+        // In steps: a board without a battery learns only after its start what year it is.
+        while let Some(wait_s) = until_renewal_s(&identity.pem, percent, clock::wall_s()) {
+            sleep(Duration::from_secs(wait_s).min(limits::CLOCK_EVERY)).await;
+        }
         match certify(api, state, node).await {
             Ok(next) => {
                 info!("the node's certificate was renewed");

@@ -42,6 +42,9 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// A watch is asked to end after this time, in seconds, and is opened anew from where it was.
 pub(crate) const WATCH_SECONDS: u64 = 3600;
 
+/// A watch that lasted so long, in ms, is opened anew without delay.
+pub(crate) const WATCH_GOOD_MS: u64 = 60_000;
+
 /// Between two renewals of the node's Lease. Source: kubelet.
 pub(crate) const LEASE_EVERY: Duration = Duration::from_secs(10);
 
@@ -74,6 +77,9 @@ pub(crate) const ATTEMPTS_KEPT: u32 = 2;
 
 /// Part of a token's or certificate's life after which it is renewed, in percent: from, to.
 pub(crate) const RENEW_PERCENT: (u32, u32) = (70, 90);
+
+/// Between two looks at the clock while a certificate is good: the clock may be set meanwhile.
+pub(crate) const CLOCK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Part of a service account token's life after which it is renewed, in percent. Source: kubelet.
 pub(crate) const TOKEN_RENEW_PERCENT: u64 = 80;

@@ -89,12 +89,9 @@ async fn ask(api: &Api, pod: &Pod, wish: &TokenWish) -> Result<(String, i64), St
     if token.is_empty() {
         return Err("failed to fetch token: the API server's answer has none".into());
     }
-    let expires = answer.pointer("/status/expirationTimestamp").and_then(Value::as_str);
-    let expires_s = expires.and_then(coracle_agent_logic::time::parse_rfc3339);
-    let life_s = expires_s.map_or(wish.expiration_seconds, |at| {
-        // Counted from the asking: the clocks of the two machines need not agree.
-        u64::try_from(at - asked_s).unwrap_or(wish.expiration_seconds).clamp(60, 24 * 3600)
-    });
+    // A span, not the moment of its end: the clocks of the two machines need not agree.
+    let life_s = answer.pointer("/spec/expirationSeconds").and_then(Value::as_u64);
+    let life_s = life_s.unwrap_or(wish.expiration_seconds).clamp(60, 24 * 3600);
     let renew_s = asked_s + i64::try_from(life_s * limits::TOKEN_RENEW_PERCENT / 100).unwrap_or(60);
     Ok((token.to_owned(), renew_s))
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     api::{Api, ApiError},
-    limits,
+    clock, limits,
     log::warning,
     rt::{jitter, sleep},
 };
@@ -49,6 +49,8 @@ enum End {
     Broke(String),
     /// The revision is too old: list anew.
     Expired,
+    /// The API server wants no watch from there.
+    Refused(String),
 }
 
 /// Follows a collection for ever. `path` is that of the collection, `selector` an encoded query (`fieldSelector=…`) or
@@ -64,7 +66,6 @@ pub(crate) async fn follow<F: AsyncFnMut(Seen)>(
         api.connected().await;
         let revision = match list(api, path, selector).await {
             Ok((revision, items)) => {
-                delay = limits::RECONNECT.0;
                 tell(Seen::Listed(items)).await;
                 revision
             }
@@ -78,10 +79,17 @@ pub(crate) async fn follow<F: AsyncFnMut(Seen)>(
         let mut revision = revision;
         loop {
             api.connected().await;
-            let before = revision.clone();
+            let began = clock::now().mono;
             match watch(api, path, selector, &mut revision, &mut tell).await {
                 End::Expired => {
-                    sleep(jitter(limits::RECONNECT.0)).await;
+                    sleep(jitter(delay)).await;
+                    break;
+                }
+                // Whatever it is (a revision of a cluster that was restored, say): only a new list is sure to mend it.
+                End::Refused(why) => {
+                    warning!("watch of {path}: {why}; listing anew");
+                    sleep(jitter(delay)).await;
+                    delay = (delay * 2).min(limits::RECONNECT.1);
                     break;
                 }
                 End::Broke(why) => {
@@ -89,12 +97,12 @@ pub(crate) async fn follow<F: AsyncFnMut(Seen)>(
                     if !why.is_empty() && api.is_connected() {
                         warning!("watch of {path} broke: {why}; going on");
                     }
-                    if before == revision {
-                        sleep(jitter(delay)).await;
-                        delay = (delay * 2).min(limits::RECONNECT.1);
-                    } else {
+                    // One that was quiet until its time was over is as good as one that told much.
+                    if clock::now().mono.since(began) > limits::WATCH_GOOD_MS {
                         delay = limits::RECONNECT.0;
                     }
+                    sleep(jitter(delay)).await;
+                    delay = (delay * 2).min(limits::RECONNECT.1);
                 }
             }
         }
@@ -123,6 +131,7 @@ async fn watch<F: AsyncFnMut(Seen)>(
     let mut body = match api.stream(&path).await {
         Ok(body) => body,
         Err(error) if error.code() == Some(410) => return End::Expired,
+        Err(error) if error.code().is_some() => return End::Refused(error.to_string()),
         Err(error) => return End::Broke(error.to_string()),
     };
     let mut waiting: Vec<u8> = Vec::new();
@@ -151,7 +160,7 @@ async fn watch<F: AsyncFnMut(Seen)>(
                 let message = line.object.get("message").and_then(Value::as_str);
                 return match code {
                     Some(410) => End::Expired,
-                    _ => End::Broke(message.unwrap_or("an error without words").into()),
+                    _ => End::Refused(message.unwrap_or("an error without words").into()),
                 };
             }
             let seen = line.object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
