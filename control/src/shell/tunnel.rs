@@ -1,7 +1,11 @@
 //! The nodes' tunnels: a connection that the agent opens and on which the roles then turn. Here the control plane is
 //! the HTTP/2 client, and the agent serves logs and streams, each with flow control of its own.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use coracle_api::Status;
@@ -36,6 +40,8 @@ pub(crate) const PROTOCOL: &str = "coracle-tunnel";
 #[derive(Default)]
 pub(crate) struct Nodes {
     live: RefCell<BTreeMap<String, Tunnel>>,
+    /// Numbers given to tunnels; none twice.
+    numbers: Cell<u64>,
 }
 
 struct Tunnel {
@@ -145,7 +151,8 @@ async fn run(drive: &Rc<Drive>, upgrade: OnUpgrade, node: String, peer: Peer) {
     };
     let number = {
         let mut live = drive.nodes.live.borrow_mut();
-        let number = live.get(&node).map_or(1, |older| older.number + 1);
+        let number = drive.nodes.numbers.get() + 1;
+        drive.nodes.numbers.set(number);
         live.insert(node.clone(), Tunnel { number, peer: peer.clone(), sender });
         number
     };
