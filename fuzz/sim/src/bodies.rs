@@ -328,7 +328,7 @@ mod tests {
     use crate::rng::Rng;
 
     fn noise(rng: &mut Rng, most: u64) -> Vec<u8> {
-        (0..rng.below(most)).map(|_| rng.next().to_le_bytes()[0]).collect()
+        (0..rng.below(most)).map(|_| rng.draw().to_le_bytes()[0]).collect()
     }
 
     /// Real input with some bytes changed, dropped or doubled.
@@ -337,7 +337,7 @@ mod tests {
         for _ in 0..rng.below(6) {
             let at = usize::try_from(rng.below(bytes.len() as u64)).unwrap();
             match rng.below(4) {
-                0 => bytes[at] = rng.next().to_le_bytes()[0],
+                0 => bytes[at] = rng.draw().to_le_bytes()[0],
                 1 => bytes.truncate(at + 1),
                 2 => bytes.insert(at, bytes[at]),
                 _ => {

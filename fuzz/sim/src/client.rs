@@ -34,8 +34,11 @@ pub enum Line {
     Undo,
     /// The other Deployment comes.
     CreateGuest(u64),
-    /// It goes.
-    DeleteGuest,
+    /// It goes, before what it owns or after.
+    DeleteGuest {
+        /// `--cascade=foreground`.
+        foreground: bool,
+    },
     /// The Deployment goes.
     Delete,
     /// Nothing for so many ms.
@@ -66,11 +69,12 @@ impl Client {
                 5 => script.push(Line::Undo),
                 6 => script.push(Line::CreateGuest(rng.between(1, 6))),
                 _ if rng.chance(300) => script.extend([Line::Delete, Line::Create]),
-                _ => script.push(Line::DeleteGuest),
+                _ => script.push(Line::DeleteGuest { foreground: rng.chance(500) }),
             }
         }
         let replicas = rng.between(1, 6);
-        script.extend([Line::Image(true), Line::Scale(replicas), Line::DeleteGuest]);
+        let foreground = rng.chance(500);
+        script.extend([Line::Image(true), Line::Scale(replicas), Line::DeleteGuest { foreground }]);
         Self { script, at: 0, tag: 0, replicas }
     }
 
@@ -99,7 +103,14 @@ impl Client {
                     self.at += 1;
                     self.tag = scene.after(ms.max(1));
                 }
-                line => self.tag = scene.call(ask(&line)),
+                Line::Create
+                | Line::Scale(_)
+                | Line::Version(_)
+                | Line::Image(_)
+                | Line::Undo
+                | Line::CreateGuest(_)
+                | Line::DeleteGuest { .. }
+                | Line::Delete => self.tag = scene.call(ask(&line)),
             },
             News::Answer(_, code, body) => {
                 if goes_on(&line, *code, &json(body))? {
@@ -129,7 +140,7 @@ fn goes_on(line: &Line, code: u16, body: &Value) -> Result<bool, String> {
         (Line::Create | Line::CreateGuest(_), 409) => Ok(true),
         // The namespace is made by the first start.
         (Line::Create, 404) if message.contains("namespaces") => Ok(false),
-        (Line::DeleteGuest | Line::Delete, 404) => Ok(true),
+        (Line::DeleteGuest { .. } | Line::Delete, 404) => Ok(true),
         // No revision to go back to.
         (Line::Undo, 404 | 422) => Ok(true),
         // Deleted before the guest's or its own next creation came through.
@@ -161,7 +172,11 @@ fn ask(line: &Line) -> HttpRequest {
             (Method::Post, format!("{LEGACY}/{NAME}/rollback"), body)
         }
         Line::CreateGuest(replicas) => (Method::Post, APPS.to_owned(), guest(*replicas)),
-        Line::DeleteGuest => (Method::Delete, format!("{APPS}/{GUEST}"), Value::Null),
+        Line::DeleteGuest { foreground } => {
+            let policy = if *foreground { "Foreground" } else { "Background" };
+            let url = format!("{APPS}/{GUEST}?propagationPolicy={policy}");
+            (Method::Delete, url, Value::Null)
+        }
         Line::Delete => (Method::Delete, url, Value::Null),
         Line::Wait(_) => (Method::Get, "/version".to_owned(), Value::Null),
     };

@@ -311,7 +311,7 @@ impl Cluster {
             Ev::Start => {
                 self.trace.note(self.now_ms, "start", &[]);
                 if !self.server.is_up() {
-                    let seed = self.rng.next();
+                    let seed = self.rng.draw();
                     self.server.start(self.now_ms, seed, &mut out)?;
                     self.check_writes()?;
                 }

@@ -18,6 +18,8 @@ pub const EVENTS_MAX: u64 = 2_000_000;
 pub const NODES_MAX: u64 = 4;
 /// Between two renewals of a node's lease, in ms.
 pub const LEASE_EVERY_MS: u64 = 10_000;
+/// Between two looks at a board, in ms.
+pub const FACTS_EVERY_MS: u64 = 30_000;
 /// Longest that a board is cut off, in ms: beyond the 50 s after which a node counts as lost.
 pub const CUT_OFF_MS_MAX: u64 = 90_000;
 /// Longest that the control plane or an agent is down, in ms.

@@ -9,7 +9,8 @@ use coracle_control_logic::call::Peer;
 use serde_json::{Value, json};
 
 use crate::{
-    limits::LEASE_EVERY_MS,
+    limits::{FACTS_EVERY_MS, LEASE_EVERY_MS},
+    reflector::{Reflector, Seen},
     rng::Rng,
     wire::{Method, News, Scene, Tag, json, request, text},
 };
@@ -22,26 +23,42 @@ enum Step {
     Rest,
 }
 
-/// Both loops of one agent.
+/// Both loops of one agent, and its watch of its own Node.
 #[derive(Debug)]
 pub struct Registration {
     peer: Peer,
     facts: NodeFacts,
     step: Step,
-    status: (Tag, Option<Value>),
+    status: Tag,
+    /// The status as it was last read or sent; `None`: to be read.
+    known: Option<Value>,
+    /// The stored Node says other than the agent.
+    contradicted: bool,
+    own: Reflector,
     lease: (Tag, bool),
 }
 
 impl Registration {
     /// Not begun.
     pub fn new(peer: Peer, facts: NodeFacts) -> Self {
-        Self { peer, facts, step: Step::Rest, status: (0, None), lease: (0, false) }
+        let selector = format!("fieldSelector=metadata.name%3D{}", facts.name);
+        Self {
+            own: Reflector::new(peer.clone(), "/api/v1/nodes", &selector),
+            peer,
+            facts,
+            step: Step::Rest,
+            status: 0,
+            known: None,
+            contradicted: false,
+            lease: (0, false),
+        }
     }
 
     /// Begins both loops.
     pub fn start(&mut self, scene: &mut Scene<'_>) {
-        self.status.0 = scene.after(1);
+        self.status = scene.after(1);
         self.lease.0 = scene.after(1);
+        self.own.start(scene);
     }
 
     /// Takes what concerns them.
@@ -50,7 +67,7 @@ impl Registration {
     /// The server refused what every node may do.
     pub fn news(&mut self, news: &News, scene: &mut Scene<'_>) -> Result<(), String> {
         if let News::Answer(_, code @ (400 | 401 | 403 | 422), body) = news
-            && [self.status.0, self.lease.0].contains(&news.tag())
+            && [self.status, self.lease.0].contains(&news.tag())
         {
             let body = json(body);
             let message = text(&body, "/message");
@@ -59,7 +76,14 @@ impl Registration {
                 return Err(format!("{}: answered {code}: {message}", self.facts.name));
             }
         }
-        if news.tag() == self.status.0 {
+        for seen in self.own.news(news, scene)? {
+            let objects = match seen {
+                Seen::Listed(_, items) => items,
+                Seen::Line(_, object) => vec![object],
+            };
+            self.contradicted |= objects.iter().any(is_contradicted);
+        }
+        if news.tag() == self.status {
             self.status_news(news, scene);
         } else if news.tag() == self.lease.0 {
             self.lease_news(news, scene);
@@ -72,8 +96,16 @@ impl Registration {
         let now_s = i64::try_from(scene.now_ms / 1000).unwrap_or(0);
         let http = match (self.step, news) {
             (Step::Rest, News::Timer(_)) => {
-                self.step = Step::Read;
-                request(&self.peer, Method::Get, &url, &Value::Null)
+                if std::mem::take(&mut self.contradicted) {
+                    self.known = None;
+                }
+                match self.known.take() {
+                    Some(known) => return self.send(known, now_s, scene),
+                    None => {
+                        self.step = Step::Read;
+                        request(&self.peer, Method::Get, &url, &Value::Null)
+                    }
+                }
             }
             (Step::Read, News::Answer(_, 404, _)) => {
                 self.step = Step::Create;
@@ -82,23 +114,34 @@ impl Registration {
             }
             (Step::Read | Step::Create, News::Answer(_, 200 | 201, body)) => {
                 let known = json(body).get("status").cloned().unwrap_or(Value::Null);
-                let status = node::status(&self.facts, Some(&known), now_s);
-                if ours(&status, &known) {
-                    return self.rest(10_000, scene);
-                }
-                self.step = Step::Patch;
-                let body = json!({"status": status});
-                request(&self.peer, Method::Merge, &format!("{url}/status"), &body)
+                return self.send(known, now_s, scene);
             }
-            (Step::Patch, News::Answer(_, 200, _)) => return self.rest(10_000, scene),
-            _ => return self.rest(3_000, scene),
+            (Step::Patch, News::Answer(_, 200, _)) => return self.rest(FACTS_EVERY_MS, scene),
+            _ => {
+                self.known = None;
+                return self.rest(3_000, scene);
+            }
         };
-        self.status.0 = scene.call(http);
+        self.status = scene.call(http);
+    }
+
+    /// Sends the status if it says something new.
+    fn send(&mut self, known: Value, now_s: i64, scene: &mut Scene<'_>) {
+        let status = node::status(&self.facts, Some(&known), now_s);
+        if ours(&status, &known) {
+            self.known = Some(known);
+            return self.rest(FACTS_EVERY_MS, scene);
+        }
+        self.step = Step::Patch;
+        let url = format!("/api/v1/nodes/{}/status", self.facts.name);
+        let body = json!({ "status": status });
+        self.known = Some(status);
+        self.status = scene.call(request(&self.peer, Method::Merge, &url, &body));
     }
 
     fn rest(&mut self, ms: u64, scene: &mut Scene<'_>) {
         self.step = Step::Rest;
-        self.status.0 = scene.after(ms);
+        self.status = scene.after(ms);
     }
 
     fn lease_news(&mut self, news: &News, scene: &mut Scene<'_>) {
@@ -132,6 +175,14 @@ impl Registration {
     }
 }
 
+/// The control plane took the node for lost: only the node itself can say that it is ready again.
+fn is_contradicted(node: &Value) -> bool {
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        text(condition, "/type") == "Ready" && text(condition, "/status") != "True"
+    })
+}
+
 /// Whether the stored status says what the agent would say.
 fn ours(status: &Value, known: &Value) -> bool {
     status.as_object().into_iter().flatten().all(|(name, value)| {
@@ -147,7 +198,7 @@ pub fn event(node: &str, pod: &Pod, tale: &Tale, now_ms: u64, rng: &mut Rng) -> 
     json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {
-            "name": format!("{}.{:016x}", pod.meta.name, rng.next()),
+            "name": format!("{}.{:016x}", pod.meta.name, rng.draw()),
             "namespace": pod.meta.namespace,
         },
         "involvedObject": {

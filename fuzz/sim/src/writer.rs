@@ -219,7 +219,11 @@ impl Writer {
     pub fn check(&self, history: &History) -> Result<(), String> {
         let under_way = match &self.doing {
             Doing::Create(name, _) | Doing::Update(name, _) | Doing::Delete(name) => name.as_str(),
-            _ => "",
+            Doing::Pause
+            | Doing::Stale(_)
+            | Doing::ReadCounter
+            | Doing::Count
+            | Doing::MakeCounter => "",
         };
         for (name, (at, number)) in self.log.iter().filter(|(name, _)| *name != under_way) {
             let Some((revision, value)) = history.get(&format!("{PREFIX}{name}")) else {
