@@ -422,7 +422,9 @@ fn image_failed(
         ImageFault::NeverPull => (
             "ErrImageNeverPull",
             "ErrImageNeverPull",
-            format!("Container image \"{image}\" is not present with pull policy of Never"),
+            format!(
+                "Container image \"{image}\" is not present with pull policy of Never; import it with `coracle-agent image import`, or let the policy be IfNotPresent"
+            ),
         ),
         ImageFault::Pull => {
             ("ErrImagePull", "Failed", format!("Failed to pull image \"{image}\": {message}"))
