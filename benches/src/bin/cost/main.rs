@@ -300,7 +300,9 @@ fn restart(lines: &mut Lines, cluster: &mut Cluster) -> Result<()> {
     times.sort_unstable();
     let there = cluster.kubectl(Kubectl::Current, &["get", "configmap", "many-0", "-o", "name"])?;
     ensure!(text(&there) == "configmap/many-0", "many-0 is lost");
-    println!("# start after SIGKILL, {objects} objects: middle of 3, a curl's own time included");
+    println!(
+        "# start after SIGKILL, {objects} objects: middle of 3, the asking curl's own time taken off"
+    );
     lines.say("start", millis(times.get(1).copied().unwrap_or_default()), "ms", 100.0, false);
     Ok(())
 }
