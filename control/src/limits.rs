@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// What is read and thrown away of a body that is too large, so that the client lives to read the 413.
 pub(crate) const BODY_BYTES_DRAINED_MAX: usize = 64 * 1024 * 1024;
-/// All request bodies being read at one time, in bytes; beyond it 429.
+/// All request bodies being read or waiting for their answer at one time, in bytes; beyond it 429.
 pub(crate) const BODY_BYTES_IN_FLIGHT_MAX: usize = 12 * 1024 * 1024;
 /// Requests being answered at one time, watches not counted; beyond it 429.
 pub(crate) const REQUESTS_MAX: usize = 256;

@@ -61,8 +61,10 @@ pub(crate) async fn handle(
     let response = match own {
         Some(answer) => plain(answer.await),
         None => match read(&front, peer, request).await {
-            Ok(call) => {
+            Ok((call, held)) => {
                 let (answer, asked) = front.drive.ask(call).await;
+                // A write that waits for its turn keeps its body.
+                drop(held);
                 write(&front.drive, answer, asked).await
             }
             Err(answer) => plain(answer),
@@ -108,7 +110,7 @@ async fn read(
     front: &Front,
     peer: Option<Peer>,
     request: Request<Incoming>,
-) -> Result<HttpRequest, Answer> {
+) -> Result<(HttpRequest, Held<'_>), Answer> {
     let (head, incoming) = request.into_parts();
     let mut call = HttpRequest {
         method: head.method.as_str().to_owned(),
@@ -140,7 +142,7 @@ async fn read(
     } else {
         CallBody { bytes, ..CallBody::default() }
     };
-    Ok(call)
+    Ok((call, held))
 }
 
 async fn read_body(mut incoming: Incoming, held: &mut Held<'_>) -> Result<Vec<u8>, Answer> {
