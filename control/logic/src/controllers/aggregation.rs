@@ -53,23 +53,10 @@ impl Reconcile for Aggregation {
     fn look(&mut self, _now: Millis, key: &String, cache: &Cache, _rng: &mut Rng, plan: &mut Plan) {
         let Some(object) = cache.get(Resource::CLUSTER_ROLES, "", key) else { return };
         let Ok(role) = object.view::<ClusterRoleView>() else { return };
-        let Some(rule) = &role.aggregation_rule else { return };
-        let selectors = rule.cluster_role_selectors.iter();
-        let selectors: Vec<_> =
-            selectors.filter_map(|selector| LabelSelector::from_view(selector).ok()).collect();
-        let mut wanted: Vec<PolicyRule> = Vec::new();
-        for part in cache.list(Resource::CLUSTER_ROLES, None) {
-            let selected = selectors.iter().any(|selector| selector.matches(&part.meta.labels));
-            if !selected || part.meta.name == *key {
-                continue;
-            }
-            let Ok(part) = part.view::<ClusterRoleView>() else { continue };
-            for rule in part.rules {
-                if !wanted.contains(&rule) {
-                    wanted.push(rule);
-                }
-            }
+        if role.aggregation_rule.is_none() {
+            return;
         }
+        let wanted = gathered(&role, cache);
         // The order of rules means nothing, nor does one that stands there twice.
         let covers =
             |all: &[PolicyRule], some: &[PolicyRule]| some.iter().all(|rule| all.contains(rule));
@@ -82,4 +69,36 @@ impl Reconcile for Aggregation {
         }
         plan.call(Ask::update(object, value));
     }
+}
+
+/// The rules of all that a role selects, through and through. Only roles with rules of their own count: two that select
+/// each other would else hand each other's rules back and forth for ever.
+fn gathered(role: &ClusterRoleView, cache: &Cache) -> Vec<PolicyRule> {
+    let selectors_of = |role: &ClusterRoleView| -> Option<Vec<LabelSelector>> {
+        let selectors = &role.aggregation_rule.as_ref()?.cluster_role_selectors;
+        Some(selectors.iter().filter_map(|one| LabelSelector::from_view(one).ok()).collect())
+    };
+    let mut rules: Vec<PolicyRule> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut pending: Vec<Vec<LabelSelector>> = selectors_of(role).into_iter().collect();
+    while let Some(selectors) = pending.pop() {
+        for part in cache.list(Resource::CLUSTER_ROLES, None) {
+            let selected = selectors.iter().any(|selector| selector.matches(&part.meta.labels));
+            if !selected || !seen.insert(part.meta.name.as_str()) {
+                continue;
+            }
+            let Ok(part) = part.view::<ClusterRoleView>() else { continue };
+            match selectors_of(&part) {
+                Some(more) => pending.push(more),
+                None => {
+                    for rule in part.rules {
+                        if !rules.contains(&rule) {
+                            rules.push(rule);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    rules
 }

@@ -228,3 +228,37 @@ fn a_node_joins_with_a_token_and_gets_its_certificate() {
     assert_eq!(made["status"]["conditions"][0]["reason"], "AutoApproved", "{made}");
     assert!(made["status"]["certificate"].is_string(), "{made}");
 }
+
+#[test]
+fn roles_that_aggregate_each_other_come_to_rest() {
+    let mut cluster = Scripted::with_controllers();
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let rule =
+        |resource: &str| json!({"apiGroups": [""], "resources": [resource], "verbs": ["get"]});
+    let role = |name: &str, selects: &str, resource: &str| {
+        json!({
+            "metadata": {"name": name, "labels": {"is": name}},
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"is": selects}}]},
+            "rules": [rule(resource)],
+        })
+    };
+    let part = json!({"metadata": {"name": "c", "labels": {"is": "a"}}, "rules": [rule("nodes")]});
+    cluster.want(201, "POST", roles, role("a", "b", "pods"));
+    cluster.want(201, "POST", roles, role("b", "a", "secrets"));
+    cluster.want(201, "POST", roles, part);
+    for _ in 0..50 {
+        cluster.tick(10);
+    }
+    let commits = cluster.commits;
+    for _ in 0..50 {
+        cluster.tick(10);
+    }
+    assert_eq!(cluster.commits, commits);
+    for name in ["a", "b"] {
+        assert_eq!(
+            cluster.get(&format!("{roles}/{name}"))["rules"],
+            json!([rule("nodes")]),
+            "{name}"
+        );
+    }
+}
