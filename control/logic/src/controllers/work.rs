@@ -84,6 +84,9 @@ pub(crate) fn is_made(result: Result<&Arc<Object>, &Status>) -> bool {
 struct Busy {
     unanswered: usize,
     failed: bool,
+    /// It changed meanwhile.
+    changed: bool,
+    /// The look wished for another one.
     again: bool,
 }
 
@@ -142,11 +145,12 @@ impl<R: Reconcile> Work<R> {
         if let Some(at) = plan.again_at {
             self.queue.add_at(key.clone(), at);
         }
+        let (failed, again) = (plan.failed, plan.again);
+        let busy = Busy { unanswered: plan.calls.len(), failed, changed: false, again };
         if plan.calls.is_empty() {
-            self.end(now, key, plan.failed, plan.again);
+            self.end(now, key, &busy);
             return;
         }
-        let busy = Busy { unanswered: plan.calls.len(), failed: plan.failed, again: plan.again };
         self.busy.insert(key.clone(), busy);
         for mut ask in plan.calls {
             let (then, otherwise) = (ask.then.take(), ask.otherwise.take());
@@ -154,14 +158,15 @@ impl<R: Reconcile> Work<R> {
         }
     }
 
-    /// All of a look's calls are answered.
-    fn end(&mut self, now: Millis, key: R::Key, failed: bool, again: bool) {
-        if failed {
+    /// All of a look's calls are answered. What was refused waits for its back-off, whatever the look wished: without a
+    /// change the next answer would be the same.
+    fn end(&mut self, now: Millis, key: R::Key, busy: &Busy) {
+        if busy.failed {
             self.queue.add_failed(key.clone(), now);
         } else {
             self.queue.forget(&key);
         }
-        if again {
+        if busy.changed || (busy.again && !busy.failed) {
             self.queue.add(key);
         }
     }
@@ -183,7 +188,7 @@ impl<R: Reconcile> Controller for Work<R> {
             }
             let Some(key) = self.queue.pop(now) else { break };
             if let Some(busy) = self.busy.get_mut(&key) {
-                busy.again = true;
+                busy.changed = true;
                 continue;
             }
             let mut plan = Plan::default();
@@ -213,8 +218,8 @@ impl<R: Reconcile> Controller for Work<R> {
                 busy.unanswered = busy.unanswered.saturating_sub(1);
                 busy.failed |= !well;
                 if busy.unanswered == 0 {
-                    let Busy { failed, again, .. } = self.busy.remove(&key).unwrap_or_default();
-                    self.end(now, key, failed, again);
+                    let busy = self.busy.remove(&key).unwrap_or_default();
+                    self.end(now, key, &busy);
                 }
             }
         }
@@ -258,5 +263,53 @@ impl Known {
     ) -> impl Iterator<Item = Name> + 'a {
         let names = self.names.get(namespace).into_iter().flatten();
         names.map(move |name| Name::new(namespace, name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coracle_api::Resource;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Makes the same object again and again.
+    struct Again;
+
+    impl Reconcile for Again {
+        type Key = ();
+        const NAME: &'static str = "again";
+        const USER: &'static str = "again";
+        const COMPONENT: &'static str = "again";
+
+        fn changed(&mut self, _now: Millis, _change: &Change, queue: &mut Queue<()>) {
+            queue.add(());
+        }
+
+        fn look(&mut self, _: Millis, (): &(), _: &Cache, _: &mut Rng, plan: &mut Plan) {
+            plan.call(Ask::create(Resource::CONFIG_MAPS, "default", json!({})));
+            plan.again = true;
+        }
+    }
+
+    #[test]
+    fn what_is_refused_waits_though_another_look_is_wished() {
+        let check = |changes: bool, refusal: Status, want: Option<u64>| {
+            let (now, cache, mut rng) = (Millis(100), Cache::default(), Rng(1));
+            let mut work = Work::new(Again);
+            let mut calls = Vec::new();
+            work.queue.add(());
+            work.step(now, &cache, &mut rng, &mut calls);
+            if changes {
+                work.queue.add(());
+                work.step(now, &cache, &mut rng, &mut calls);
+            }
+            let [call] = calls.as_slice() else { panic!("{calls:?}") };
+            work.done(now, call, Err(&refusal));
+            assert_eq!(work.next_due(), want.map(Millis), "{changes} {}", refusal.reason);
+        };
+        let forbidden = || Status::new(403, "Forbidden", "no");
+        check(false, forbidden(), Some(105));
+        check(true, forbidden(), Some(0));
     }
 }
