@@ -19,6 +19,15 @@ pub fn hub(group: &str, version: &str, plural: &str) -> Option<Resource> {
     Resource::find(group, plural)
 }
 
+/// The list of CustomResourceDefinitions: not in discovery, since there are none and none can be made, but kubectl asks
+/// for it before it says that it does not know a kind, and blames the server where it is not found.
+pub fn is_always_empty(verb: Verb, target: &ResourceTarget) -> bool {
+    verb == Verb::List
+        && (&*target.group, &*target.version) == ("apiextensions.k8s.io", "v1")
+        && (&*target.plural, &*target.subresource) == ("customresourcedefinitions", "")
+        && target.namespace.is_empty()
+}
+
 /// 404 for what is not served, 405 for a verb that it has not. Asked after authorization, as Kubernetes does.
 pub fn check(verb: Verb, target: &ResourceTarget) -> Result<&'static Served, Status> {
     let ResourceTarget { group, version, plural, subresource, namespace, name, .. } = target;

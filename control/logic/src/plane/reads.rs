@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Millis, access,
     cache::watch::WatchSpec,
-    call::{Authorized, Call, HttpRequest, Received, ResourceTarget, Target, Verb},
+    call::{Authorized, Call, HttpRequest, Received, ResourceTarget, Target, Verb, routes},
     kinds,
     limits::{RETRY_AFTER_S, WATCH_AGE_MS_MIN},
     registry::{
@@ -49,6 +49,13 @@ impl ControlPlane {
             Target::Path(path) => return self.path(http, path).map(Some),
             Target::Resource(target) => target.clone(),
         };
+        if routes::is_always_empty(call.verb, &target) {
+            let list = serde_json::json!({
+                "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
+                "metadata": {}, "items": [],
+            });
+            return Ok(Some(answer::json_value(200, &list)));
+        }
         if let Some(why) = &self.failed {
             return Err(Status::unavailable(alloc::format!(
                 "the store failed and is being reopened: {why}"
