@@ -4,6 +4,8 @@
 //! scratch directory, which is in the command line of every process of it, so that [`Cluster`] takes down what it made,
 //! also when a test fails half-way.
 
+pub mod api;
 pub mod cluster;
+pub mod disk;
 pub mod host;
 pub mod masks;

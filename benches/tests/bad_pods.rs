@@ -1,6 +1,6 @@
 //! Pods that cannot run: the image, the command, a field that is not implemented, a full disk. Each says why in its
 //! status and in an event, and the node keeps nothing of it.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use coracle_benches::cluster::{Cluster, project, wait_for};
+use coracle_benches::{
+    cluster::{Cluster, project, wait_for},
+    disk::SmallDisk,
+};
 use serde_json::{Value, json};
 
 /// Runs a script there and gives what it printed.
@@ -285,23 +288,6 @@ fn what_is_not_implemented_or_not_there_is_named() {
     cluster.ok(&["wait", "--for=condition=Ready", "pod/env", "--timeout=60s"]).unwrap();
 }
 
-/// A tmpfs that is unmounted at the end.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn run(&self, program: &str, words: &[&str]) {
-        let output = Command::new(program).args(words).arg(&self.0).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: processes of a failed test may still be on it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn an_image_that_does_not_fit_the_disk_says_so_and_comes_when_it_fits() {
     let mut cluster = Cluster::start().unwrap();
@@ -311,9 +297,7 @@ fn an_image_that_does_not_fit_the_disk_says_so_and_comes_when_it_fits() {
     let mut shelf = Shelf::default();
     shelf.image(&dir, "large", "large.tar", None);
     let port = shelf.serve();
-    let disk = SmallDisk(cluster.agent_dir("pi1"));
-    fs::create_dir_all(&disk.0).unwrap();
-    disk.run("mount", &["-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
+    let disk = SmallDisk::mount(&cluster.agent_dir("pi1"), "8m").unwrap();
     cluster.agent("pi1", &[]).unwrap();
     let image = format!("127.0.0.1:{port}/large");
     cluster.ok_with(&["create", "-f", "-"], &pod("large", &image, json!({}))).unwrap();
@@ -324,14 +308,14 @@ fn an_image_that_does_not_fit_the_disk_says_so_and_comes_when_it_fits() {
         &["no space left for image", "/large", "free space there"],
     );
     wait_for("the half image to be gone", || {
-        let left = sh(&disk.0, "find . -path '*/images/layers/*' -o -path '*/images/tmp/*'");
+        let left = sh(disk.at(), "find . -path '*/images/layers/*' -o -path '*/images/tmp/*'");
         ensure!(left.is_empty(), "{left}");
         Ok(())
     })
     .unwrap();
     let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
     assert_eq!(cluster.ok(&["get", "node", "pi1", "-o", ready]).unwrap(), "True");
-    disk.run("mount", &["-o", "remount,size=64m"]);
+    disk.resize("64m").unwrap();
     // Its entrypoint is not there: it was pulled, then.
     wait_for("the image to be pulled", || {
         let state = state(&cluster, "large")?;
