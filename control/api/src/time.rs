@@ -2,13 +2,17 @@
 
 use alloc::{format, string::String};
 
-/// `2024-05-01T12:00:00Z`: metav1.Time, whole seconds, from milliseconds since 1970.
+/// The last second (since 1970) that RFC 3339 can say: that of the year 9999.
+pub const LAST_SECOND: u64 = 253_402_300_799;
+
+/// `2024-05-01T12:00:00Z`: metav1.Time, whole seconds, from milliseconds since 1970. What is past [`LAST_SECOND`] is
+/// written as that.
 pub fn rfc3339(unix_ms: u64) -> String {
     let (date, time) = civil(unix_ms / 1000);
     format!("{date}T{time}Z")
 }
 
-/// `2024-05-01T12:00:00.000000Z`: metav1.MicroTime, from microseconds since 1970.
+/// `2024-05-01T12:00:00.000000Z`: metav1.MicroTime, from microseconds since 1970; up to [`LAST_SECOND`] likewise.
 pub fn rfc3339_micro(unix_us: u64) -> String {
     let (date, time) = civil(unix_us / 1_000_000);
     format!("{date}T{time}.{:06}Z", unix_us % 1_000_000)
@@ -103,6 +107,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// Date and time of day of these seconds since 1970.
 fn civil(unix_s: u64) -> (String, String) {
+    let unix_s = unix_s.min(LAST_SECOND);
     let days = unix_s / 86_400 + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
@@ -122,7 +127,7 @@ fn civil(unix_s: u64) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_ms, parse_us, rfc3339, rfc3339_micro};
+    use super::{LAST_SECOND, parse_ms, parse_us, rfc3339, rfc3339_micro};
 
     #[test]
     fn there_and_back() {
@@ -139,6 +144,8 @@ mod tests {
             assert_eq!(parse_ms(&rfc3339(ms)), Some(ms));
         }
         assert_eq!(rfc3339_micro(1_000_001), "1970-01-01T00:00:01.000001Z");
+        check(LAST_SECOND * 1000, "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
     }
 
     #[test]

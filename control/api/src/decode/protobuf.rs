@@ -319,7 +319,7 @@ fn scalar_of(scalar: Scalar, bytes: &[u8]) -> Result<Value, String> {
         Scalar::Time | Scalar::MicroTime => {
             let seconds = u64::try_from(first).map_err(|_| "time before 1970")?;
             let micros = u64::try_from(second / 1000).map_err(|_| "time before 1970")?;
-            if seconds > 253_402_300_799 {
+            if seconds > time::LAST_SECOND {
                 return Err("time after the year 9999".into());
             }
             if scalar == Scalar::Time {

@@ -5,7 +5,7 @@ use alloc::{
     string::{String, ToString},
 };
 
-use coracle_api::{FieldErrors, Status, selector::FieldSelector};
+use coracle_api::{FieldErrors, Status, selector::FieldSelector, time};
 
 use super::{HttpRequest, Target, Verb, path::Parsed, query::first, query::flag, query::truth};
 use crate::limits;
@@ -343,6 +343,11 @@ fn log_options(pairs: &[(String, String)]) -> Result<LogOptions, Status> {
         limit_bytes: number(pairs, "limitBytes")?,
         stream: text("stream"),
     };
+    if let Some(since) = log.since_time.as_deref().filter(|since| time::parse_us(since).is_none()) {
+        return Err(Status::bad_request(format!(
+            "sinceTime: Invalid value: {since:?}: must be a time since 1970 as RFC 3339 has it"
+        )));
+    }
     let mut faults = FieldErrors::new();
     let mut at_least = |field, value: Option<i64>, least: i64, words: &str| {
         if let Some(value) = value.filter(|value| *value < least) {

@@ -251,6 +251,11 @@ fn bad_options_are_refused() {
     );
     check(
         "GET",
+        "/api/v1/namespaces/x/pods/p/log?sinceTime=now%26follow=true",
+        "400 sinceTime: Invalid value: \"now&follow=true\": must be a time since 1970 as RFC 3339 has it",
+    );
+    check(
+        "GET",
         "/api/v1/pods?includeObject=All",
         "400 unrecognized includeObject value \"All\": use None, Metadata or Object",
     );
