@@ -28,7 +28,13 @@ impl ControlPlane {
         let http = Arc::new(http);
         match self.begin(now, id, &http) {
             Ok(None) => {}
-            Ok(Some(response)) => self.respond(id, answer::behead(&http, response)),
+            Ok(Some(response)) => {
+                if http.method == "HEAD" {
+                    // Nobody will pull a watch without a body, so nobody would ever close it.
+                    self.watches.gone(id);
+                }
+                self.respond(id, answer::behead(&http, response));
+            }
             Err(status) => {
                 self.respond(id, answer::behead(&http, answer::failure(&status)));
             }

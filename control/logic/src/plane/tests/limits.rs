@@ -45,6 +45,9 @@ fn a_head_has_no_body() {
     assert_eq!((answer.code, answer.text().as_str()), (200, ""));
     let answer = cluster.call("HEAD", &format!("{URL}/none"), None);
     assert_eq!((answer.code, answer.text().as_str()), (404, ""));
+    let answer = cluster.call("HEAD", &format!("{URL}?watch=1"), None);
+    assert_eq!((answer.code, answer.text().as_str()), (200, ""));
+    assert!(cluster.plane.watches.is_empty());
 }
 
 #[test]
