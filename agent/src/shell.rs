@@ -20,6 +20,7 @@ mod netlink;
 pub(crate) mod network;
 mod node;
 mod objects;
+mod pool;
 pub(crate) mod rt;
 mod services;
 pub(crate) mod state;
@@ -95,7 +96,6 @@ pub(crate) struct Shell {
     volumes: volumes_kept::Kept,
     held_images: RefCell<BTreeMap<(PodUid, String), Image>>,
     online: OnceCell<Online>,
-    permits: Semaphore,
     pulls: Semaphore,
     wake: Cell<Option<Millis>>,
 }
@@ -111,6 +111,7 @@ struct Online {
 /// # Errors
 /// One line for people: what failed, why, what to do.
 pub(crate) fn run(options: Options) -> Result<(), String> {
+    coracle_runtime::linux::heap::one_heap();
     let local = Local::default();
     let main = local.clone();
     smol::block_on(main.run(async move { Shell::start(local, options).await }))
@@ -138,7 +139,6 @@ impl Shell {
             agent: RefCell::new(Agent::new(facts.ips.clone())),
             machine: RefCell::new(facts),
             node_contradicted: Cell::new(false),
-            permits: Semaphore::new(limits::BLOCKING_MAX),
             pulls: Semaphore::new(limits::PULLS_MAX),
             images: Arc::new(images),
             registry: Arc::new(registry),
@@ -200,8 +200,7 @@ impl Shell {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        let _permit = self.permits.acquire().await;
-        smol::unblock(work).await
+        pool::QUICK.run(work).await
     }
 
     pub(crate) fn pod(&self, uid: &PodUid) -> Option<Arc<Pod>> {

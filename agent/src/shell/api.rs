@@ -20,6 +20,7 @@ use std::net::{SocketAddr, TcpStream};
 use super::{
     limits,
     log::{info, warning},
+    pool,
     rt::{Io, Local, Timers, jitter, sleep, within},
 };
 
@@ -85,7 +86,7 @@ impl Server {
         let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
         let connecting = async {
             let (host, port) = (self.host.clone(), self.port);
-            let found = smol::unblock(move || {
+            let found = pool::SLOW.run(move || {
                 use std::net::ToSocketAddrs as _;
                 (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
             });

@@ -13,7 +13,7 @@ use coracle_image::{Credential, Image, ImageError, PullPolicy, Reference};
 use coracle_runtime::{Fact, FactKind};
 use serde_json::Value;
 
-use super::{Shell, chain, clock, log::warning, objects};
+use super::{Shell, chain, clock, log::warning, objects, pool};
 
 /// What the runtime found lacking on the host.
 pub(crate) fn host_facts() -> Vec<Fact> {
@@ -114,7 +114,7 @@ impl Shell {
         let (images, registry) = (Arc::clone(&self.images), Arc::clone(&self.registry));
         let wanted = wanted.to_owned();
         // Not among the few blocking calls: a slow registry must not hold up a kill.
-        smol::unblock(move || images.resolve(&wanted, policy, &registry, &credentials)).await
+        pool::SLOW.run(move || images.resolve(&wanted, policy, &registry, &credentials)).await
     }
 
     /// The image that a container was started from; after a restart of the agent it is looked up again.

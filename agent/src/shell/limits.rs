@@ -8,6 +8,9 @@ pub(crate) const EVENTS_MAX: usize = 256;
 /// Blocking calls (runtime, volumes, network) at one time, each a thread while it lasts.
 pub(crate) const BLOCKING_MAX: usize = 4;
 
+/// Threads for what waits for a network: a pull, and a look at an image or a name beside it.
+pub(crate) const PULL_THREADS_MAX: usize = 3;
+
 /// Pulls at one time: kubelet's default, and kind to a small card.
 pub(crate) const PULLS_MAX: usize = 1;
 
@@ -58,7 +61,7 @@ pub(crate) const FACTS_EVERY: Duration = Duration::from_secs(30);
 pub(crate) const FILTER_EVERY: Duration = Duration::from_secs(60);
 
 /// Events (of the API) that are remembered, to count repetitions instead of writing anew.
-pub(crate) const TALES_MAX: usize = 512;
+pub(crate) const TALES_MAX: usize = 256;
 
 /// Events (of the API) that wait to be sent; the oldest falls off and is counted in the log.
 pub(crate) const TALES_WAITING_MAX: usize = 256;
@@ -85,6 +88,7 @@ pub(crate) const CLOCK_EVERY: Duration = Duration::from_secs(3600);
 pub(crate) const TOKEN_RENEW_PERCENT: u64 = 80;
 
 const _: () = assert!(LEASE_EVERY.as_secs() * 3 < LEASE_SECONDS as u64);
+const _: () = assert!(PULLS_MAX < PULL_THREADS_MAX);
 const _: () = assert!(RENEW_PERCENT.0 < RENEW_PERCENT.1 && RENEW_PERCENT.1 < 100);
 const _: () = assert!(TALES_WAITING_MAX <= TALES_MAX);
 const _: () = assert!(WATCH_EVENT_BYTES_MAX < ANSWER_BYTES_MAX);

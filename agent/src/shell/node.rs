@@ -170,6 +170,7 @@ impl Shell {
         let facts = self.blocking(move || machine_facts::read(&name, &dir, peer, &lacking)).await;
         self.agent.borrow_mut().set_host_ips(facts.ips.clone());
         self.machine.replace(facts.clone());
+        coracle_runtime::linux::heap::give_back();
         facts
     }
 }

@@ -165,10 +165,6 @@ impl Cluster {
         true
     }
 
-    pub fn token(&self) -> String {
-        fs::read_to_string(self.dir.join("control/join-token")).unwrap()
-    }
-
     pub fn url(&self) -> &str {
         &self.url
     }

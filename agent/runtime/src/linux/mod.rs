@@ -13,6 +13,7 @@ mod cgroup;
 mod child;
 mod client;
 mod doctor;
+pub mod heap;
 mod host;
 mod net;
 pub mod os;
