@@ -43,7 +43,7 @@ use std::{
 };
 
 use coracle_agent_logic::{Action, Agent, Event, Millis, Pod, PodUid, event, node::NodeFacts};
-use coracle_image::{Image, ImageStore, Mirror, Platform, Registry};
+use coracle_image::{Image, ImageStore, Mirror, Platform};
 use coracle_runtime::{
     Config, ContainerState, ContainerStatus, Fact, PodStatus, Runtime as _, linux::LinuxRuntime,
 };
@@ -89,7 +89,6 @@ pub(crate) struct Shell {
     events: channel::Sender<Event>,
     runtime: Arc<LinuxRuntime>,
     images: Arc<ImageStore>,
-    registry: Arc<Registry>,
     network: Arc<Network>,
     services: Services,
     mint: Mint,
@@ -128,7 +127,6 @@ impl Shell {
         let runtime = Arc::new(LinuxRuntime::new(config).map_err(|error| chain(&error))?);
         let images =
             ImageStore::open(&state.images(), Platform::host()).map_err(|error| chain(&error))?;
-        let registry = Registry::new(options.mirrors.clone(), &system_roots());
         let network = Arc::new(Network::open(&state, options.bridge.clone()));
         let lacking = Arc::new(images::host_facts());
         let facts = machine_facts::read(&options.node_name, state.root(), None, &lacking);
@@ -141,7 +139,6 @@ impl Shell {
             node_contradicted: Cell::new(false),
             pulls: Semaphore::new(limits::PULLS_MAX),
             images: Arc::new(images),
-            registry: Arc::new(registry),
             mint: Mint::default(),
             volumes: volumes_kept::Kept::default(),
             held_images: RefCell::default(),
@@ -435,7 +432,11 @@ impl Shell {
         .await;
     }
 
-    async fn pod_seen(&self, item: Value) {
+    async fn pod_seen(&self, mut item: Value) {
+        // Half of a pod's JSON, and nothing to a node.
+        if let Some(meta) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+            meta.remove("managedFields");
+        }
         match Pod::parse(item.to_string().into_bytes().into()) {
             Ok(pod) => self.send(Event::PodChanged(Arc::new(pod))).await,
             Err(error) => warning!("a pod of this node cannot be read: {}; left alone", error.0),
@@ -491,19 +492,6 @@ fn found_container(status: &ContainerStatus) -> Option<event::FoundContainer> {
     };
     let name = status.id.name().to_owned();
     Some(event::FoundContainer { name, attempt: status.id.attempt(), started_s, exit })
-}
-
-/// The certificate authorities that the system trusts, for registries.
-fn system_roots() -> Vec<u8> {
-    let places = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/cert.pem",
-    ];
-    let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let found =
-        own.into_iter().chain(places.map(PathBuf::from)).find_map(|path| std::fs::read(path).ok());
-    found.unwrap_or_default()
 }
 
 /// An error and all its causes on one line.

@@ -17,8 +17,8 @@ use super::{
     rt::random_u32,
 };
 
-/// What makes two events the same.
-type Key = (String, String, &'static str, String);
+/// What makes two events the same: a hash of namespace, subject, reason and message.
+type Key = [u8; 32];
 
 /// Events to be sent.
 pub(crate) struct Tales {
@@ -115,7 +115,8 @@ impl Tales {
 
     async fn send_one(&self, api: &Api, waiting: &Waiting) -> Result<(), ApiError> {
         let Waiting { namespace, about, tale, at_s } = waiting;
-        let key: Key = (namespace.clone(), about.to_string(), tale.reason, tale.message.clone());
+        let same = format!("{namespace}\n{about}\n{}\n{}", tale.reason, tale.message);
+        let key: Key = coracle_keys::ring::sha256(same.as_bytes());
         let path = format!("/api/v1/namespaces/{namespace}/events");
         let before = self.known.borrow().get(&key).cloned();
         if let Some(mut known) = before {
@@ -152,8 +153,7 @@ impl Tales {
         api.post(&path, &event).await?;
         let mut known = self.known.borrow_mut();
         if known.len() >= limits::TALES_MAX {
-            let oldest =
-                known.iter().min_by_key(|(_, known)| known.last_s).map(|(key, _)| key.clone());
+            let oldest = known.iter().min_by_key(|(_, known)| known.last_s).map(|(key, _)| *key);
             oldest.map(|key| known.remove(&key));
         }
         known.insert(key, Known { name, count: 1, last_s: *at_s });

@@ -1,7 +1,7 @@
 //! Images for containers: found or pulled by policy, with the pod's credentials, and held while a container stands on
 //! them.
 
-use std::{rc::Rc, sync::Arc};
+use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use base64::Engine as _;
 use coracle_agent_logic::{
@@ -9,7 +9,7 @@ use coracle_agent_logic::{
     env::ObjectRef,
     event::{ImageFacts, ImageFault, ImageOrigin},
 };
-use coracle_image::{Credential, Image, ImageError, PullPolicy, Reference};
+use coracle_image::{Credential, Image, ImageError, PullPolicy, Reference, Registry};
 use coracle_runtime::{Fact, FactKind};
 use serde_json::Value;
 
@@ -111,10 +111,17 @@ impl Shell {
         policy: PullPolicy,
         credentials: Vec<Credential>,
     ) -> Result<Image, ImageError> {
-        let (images, registry) = (Arc::clone(&self.images), Arc::clone(&self.registry));
+        let (images, mirrors) = (Arc::clone(&self.images), self.options.mirrors.clone());
         let wanted = wanted.to_owned();
         // Not among the few blocking calls: a slow registry must not hold up a kill.
-        pool::SLOW.run(move || images.resolve(&wanted, policy, &registry, &credentials)).await
+        pool::SLOW
+            .run(move || {
+                // Made for each pull: the system's certificate authorities are more than all else that the agent holds.
+                let roots = if policy == PullPolicy::Never { Vec::new() } else { system_roots() };
+                let registry = Registry::new(mirrors, &roots);
+                images.resolve(&wanted, policy, &registry, &credentials)
+            })
+            .await
     }
 
     /// The image that a container was started from; after a restart of the agent it is looked up again.
@@ -162,6 +169,19 @@ impl Shell {
             })
             .collect()
     }
+}
+
+/// The certificate authorities that the system trusts, for registries.
+fn system_roots() -> Vec<u8> {
+    let places = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ];
+    let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let found =
+        own.into_iter().chain(places.map(PathBuf::from)).find_map(|path| std::fs::read(path).ok());
+    found.unwrap_or_default()
 }
 
 /// Under which name an image is held for a container.
