@@ -341,11 +341,6 @@ impl Drive {
         poll
     }
 
-    /// Forgets a watch's waker.
-    pub(crate) fn watch_over(&self, id: WatchId) {
-        self.state.borrow_mut().watches.remove(&id);
-    }
-
     /// Requests that wait for an answer.
     pub(crate) fn unanswered(&self) -> usize {
         self.state.borrow().answers.len()
@@ -390,8 +385,11 @@ impl Asked {
         self.drive.watch_next(self, id, waker, out)
     }
 
-    /// See [`Drive::watch_over`].
+    /// Forgets a watch's waker. A plane that was made anew counts its watches from 1 again: those are not ours.
     pub(crate) fn watch_over(&self, id: WatchId) {
-        self.drive.watch_over(id);
+        let mut state = self.drive.state.borrow_mut();
+        if state.epoch == self.epoch {
+            state.watches.remove(&id);
+        }
     }
 }
