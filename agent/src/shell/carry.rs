@@ -281,7 +281,7 @@ impl Shell {
         let Some(pod) = self.pod(&uid) else { return };
         let (state, recorded, id) = (self.state.clone(), status.to_string(), uid.clone());
         let written =
-            self.blocking(move || state.write_pod(&id, "status.json", recorded.as_bytes())).await;
+            self.blocking(move || state.record_pod(&id, "status.json", recorded.as_bytes())).await;
         if let Err(error) = written {
             warning!("cannot record the status of pod {uid}: {error}");
         }

@@ -26,6 +26,9 @@ pub(crate) const SERVICES_MAX: usize = 2048;
 /// Objects (ConfigMaps, Secrets) that pods of this node mount.
 pub(crate) const OBJECTS_MAX: usize = 1024;
 
+/// The first time that a pod mounts objects: so long until it is told as failed and tried again. Source: kubelet.
+pub(crate) const OBJECTS_WAIT: Duration = Duration::from_secs(123);
+
 /// For a connection with TLS and HTTP/2 on it.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

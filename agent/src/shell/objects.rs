@@ -85,7 +85,13 @@ impl Follower {
                     entry.waiting.push(send);
                     receive
                 };
+                // Its end is the sign.
                 let _ = waiting.recv().await;
+                // A pod that was taken down meanwhile must not begin to follow anew.
+                let followed = self.followed.borrow();
+                if !followed.get(&key).is_some_and(|entry| entry.users.contains(uid)) {
+                    return Err("the pod needs its objects no more".into());
+                }
             };
             objects.insert(reference, data);
         }

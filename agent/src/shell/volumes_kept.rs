@@ -12,7 +12,7 @@ use coracle_agent_logic::{
 use smol::{Task, lock::Mutex};
 
 use super::{
-    Shell, clock,
+    Shell, clock, limits,
     log::warning,
     objects,
     rt::{jitter, sleep, within},
@@ -124,7 +124,9 @@ impl Shell {
         };
         let ran_before = self.state.read_pod(&pod.uid, "objects.json").is_some();
         if !ran_before {
-            return asking.await.map(Some);
+            // Not for ever: a pod that is to be ended waits for this.
+            let asked = within(limits::OBJECTS_WAIT, asking).await;
+            return asked.unwrap_or_else(|| Err(waited_for(&wanted))).map(Some);
         }
         within(OFFLINE_AFTER, asking).await.transpose()
     }
@@ -205,6 +207,15 @@ impl Shell {
             allocatable_disk_bytes: allocatable_disk_bytes(&machine),
         }
     }
+}
+
+fn waited_for(wanted: &std::collections::BTreeSet<ObjectRef>) -> String {
+    let names: Vec<String> = wanted.iter().map(|wanted| format!("{wanted:?}")).collect();
+    format!(
+        "the API server gave no answer about {} in {} s",
+        names.join(", "),
+        limits::OBJECTS_WAIT.as_secs()
+    )
 }
 
 /// Keeps objects for a start with no server in sight, beside those that are kept already.

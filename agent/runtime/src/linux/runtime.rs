@@ -139,7 +139,11 @@ impl LinuxRuntime {
             Some(link) => {
                 self.watch(link).map_err(|source| io_error("watch", &state, source))?;
             }
-            None => self.cgroups.kill(&self.config.pod_cgroup(&spec))?,
+            None => {
+                // One that hangs in the kernel must not keep the agent from all other pods; creating the pod anew and
+                // removing it both begin with this again.
+                let _hangs = self.cgroups.kill(&self.config.pod_cgroup(&spec));
+            }
         }
         let shim_pid = link.as_ref().map(Link::shim_pid);
         let pod = Pod { spec: Some(spec.clone()), link };
