@@ -56,9 +56,6 @@ pub const CONTROLLER_ROUNDS_MAX: usize = 8;
 /// Calls of one controller that may be under way.
 pub const CONTROLLER_CALLS_MAX: usize = 256;
 
-/// Objects of one page that a list gives at most without `limit` (0: all).
-pub const LIST_LIMIT_DEFAULT: usize = 0;
-
 // A batch must hold the largest object, or it would never be written.
 const _: () =
     assert!(BATCH_BYTES_MAX >= OBJECT_BYTES_MAX && BATCH_BYTES_MAX >= DATA_OBJECT_BYTES_MAX);
