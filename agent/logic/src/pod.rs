@@ -143,7 +143,8 @@ pub(crate) struct ContainerState {
     pub(crate) pull: Backoff,
     /// Its image was changed: the running attempt is to end and another to start, whatever the policy.
     pub(crate) replace: Option<Millis>,
-    pub(crate) stop_sent: bool,
+    /// When the running attempt was asked to stop.
+    pub(crate) stop_sent: Option<Millis>,
     pub(crate) kill_sent: Option<Millis>,
 }
 
@@ -160,7 +161,7 @@ impl ContainerState {
             restart: Backoff::default(),
             pull: Backoff::default(),
             replace: None,
-            stop_sent: false,
+            stop_sent: None,
             kill_sent: None,
         }
     }
@@ -173,7 +174,7 @@ impl ContainerState {
     pub(crate) fn ended(&mut self, now: Millis, attempt: u32, reason: String, exit: Exit) {
         self.attempts = self.attempts.max(attempt.saturating_add(1));
         self.run = Run::Ended { exit: Ended { attempt, reason, exit }, at: now };
-        self.stop_sent = false;
+        self.stop_sent = None;
         self.kill_sent = None;
     }
 
@@ -232,8 +233,10 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    pub(crate) fn kill_at(&self) -> Millis {
-        self.since.plus(self.grace_ms)
+    /// When a container that was asked to stop at `asked` has had its grace period (R6): one that only came up
+    /// while its pod was already ending is asked later, and has as long as the others.
+    pub(crate) fn kill_at(&self, asked: Millis) -> Millis {
+        self.since.plus(self.grace_ms).plus(asked.since(self.since))
     }
 }
 

@@ -68,10 +68,8 @@ pub(crate) fn wake(state: &PodState, now: Millis) -> Option<Millis> {
         if !container.is_live() {
             return if stopping.is_none() { container.wake() } else { None };
         }
-        if !container.stop_sent {
-            return None;
-        }
-        let kill_at = container.replace.or(stopping.map(|stop| stop.kill_at()))?;
+        let asked = container.stop_sent?;
+        let kill_at = container.replace.or(stopping.map(|stop| stop.kill_at(asked)))?;
         Some(container.kill_sent.map_or(kill_at, |sent| sent.plus(limits::KILL_RETRY_MS)))
     });
     steps.chain(send).chain(deadline).chain(containers).filter(|at| *at > now).min()
@@ -112,8 +110,10 @@ fn shorten_stop(state: &mut PodState, now: Now) {
 fn wind_down(state: &mut PodState, now: Now, out: &mut Vec<Action>) -> Fate {
     let uid = state.pod.uid.clone();
     // `finished` without `stop`: nothing lives, nothing is owed but cleaning up.
-    let kill_at = state.stop.map_or(now.mono, |stop| stop.kill_at());
+    let stop = state.stop;
     for container in &mut state.containers {
+        let asked = container.stop_sent.unwrap_or(now.mono);
+        let kill_at = stop.map_or(now.mono, |stop| stop.kill_at(asked));
         match container.run {
             Run::Running { attempt, .. } => end(&uid, container, attempt, kill_at, now, out),
             // An image that is being looked for is no longer wanted.
@@ -149,8 +149,8 @@ fn end(
     now: Now,
     out: &mut Vec<Action>,
 ) {
-    if !container.stop_sent {
-        container.stop_sent = true;
+    if container.stop_sent.is_none() {
+        container.stop_sent = Some(now.mono);
         let message = format!("Stopping container {}", container.name);
         tell(uid, container, false, "Killing", message, out);
         out.push(Action::Stop(uid.clone(), container.name.clone(), attempt));

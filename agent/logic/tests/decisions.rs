@@ -506,3 +506,18 @@ fn what_others_said_of_its_pod_is_put_right() {
     marked["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
     script.check(Event::PodChanged(parse(&marked)), "");
 }
+
+#[test]
+fn a_container_that_comes_up_in_a_dying_pod_has_its_whole_grace_period() {
+    let mut script = Script::new();
+    let mut dying = simple();
+    script.run_to_sandbox(&dying);
+    script.check(image_ready("c"), "Pulled start:c.0");
+    dying["metadata"]["deletionTimestamp"] = json!("2026-09-21T00:00:00Z");
+    dying["metadata"]["deletionGracePeriodSeconds"] = json!(5);
+    script.send(Event::PodChanged(parse(&dying)));
+    script.now_ms += 4_000;
+    let words = script.send(started("c", 0));
+    assert!(words.contains("stop:c.0") && !words.contains("kill"), "{words}");
+    assert_eq!(script.sleep(), (5, "kill:c.0".into()));
+}
