@@ -165,7 +165,11 @@ fn malformed_and_oversize_requests_are_answered_and_block_nobody() {
         let code = |words: &[&str], path: &str| {
             api.admin(&[&[version], words].concat(), path).map(|answer| answer.code)
         };
-        assert_eq!(code(&["-H", &header], "/version"), Ok(431), "{version}");
+        let oversize = code(&["-H", &header], "/version");
+        // On HTTP/1.1 the server closes with most of the head unread: the reset may overtake the answer.
+        let reset = version == "--http1.1"
+            && oversize.as_ref().is_err_and(|why| why.starts_with("curl: (5"));
+        assert!(oversize == Ok(431) || reset, "{version}: {oversize:?}");
         assert_eq!(code(&[], &format!("/api/v1/{}", &long[..5000])), Ok(414), "{version}");
         assert_eq!(code(&[], &format!("{MAPS}?labelSelector={}", &long[..20_000])), Ok(414));
         assert_eq!(code(&["-X", "NONSENSE"], MAPS), Ok(405), "{version}");

@@ -325,7 +325,7 @@ impl Cluster {
                 pod["status"],
                 self.logs()
             );
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50)); // polls: what the caller waits for
         }
     }
 
@@ -339,7 +339,7 @@ impl Cluster {
         let began = Instant::now();
         while !wanted(self) {
             assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", self.logs());
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50)); // polls: what the caller waits for
         }
     }
 
