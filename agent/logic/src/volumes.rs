@@ -126,7 +126,8 @@ pub fn files(
     Ok(Some(files))
 }
 
-/// Whether a volume's content lives in memory only (Secrets and tokens are never written to a disk).
+/// Whether a volume's files live in memory only: those with Secrets and tokens do. (The agent's own copy of its pods' Secrets,
+/// from which they start without a server, is a 0600 file in its data directory.)
 pub fn in_memory(volume: &Volume) -> bool {
     volume.secret.is_some()
         || volume.projected.is_some()

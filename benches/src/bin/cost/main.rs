@@ -278,7 +278,7 @@ fn sizes(lines: &mut Lines) -> Result<()> {
         lines.say(&format!("{name}_size_x86_64"), size(&bin_dir()?)?, "MiB", limit, false);
         match size(&arm) {
             Ok(size) => lines.say(&format!("{name}_size_aarch64"), size, "MiB", limit, false),
-            Err(_) => lines.missing(&format!("{name}_size_aarch64"), "not built; see make cross"),
+            Err(_) => lines.missing(&format!("{name}_size_aarch64"), "not built"),
         }
     }
     Ok(())
