@@ -9,3 +9,4 @@ pub mod cluster;
 pub mod disk;
 pub mod host;
 pub mod masks;
+pub mod placement;

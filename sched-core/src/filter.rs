@@ -2,8 +2,11 @@
 
 use crate::{
     amounts::Resource,
+    ask::Ask,
     limits::{EXTENDED_RESOURCES, TAINTS_MAX},
-    table::{Ask, NodeRecord},
+    question::Question,
+    records::{ClassKey, NodeRecord},
+    view::View,
 };
 
 /// Why one node does not take a pod.
@@ -11,79 +14,219 @@ use crate::{
 pub enum Reason {
     /// `spec.unschedulable`.
     Unschedulable,
-    /// A hard taint that is not tolerated, by its interned number.
+    /// It is not the node that the pod is for.
+    Name,
+    /// A taint that is not tolerated, by its interned number.
     Taint(usize),
     /// Node selector or required node affinity.
-    Requirements,
+    Affinity,
+    /// The image is not for such a node.
+    Image,
+    /// A host port is taken.
+    Ports,
     /// Not enough of this.
     Insufficient(Resource),
+    /// Volume node affinity.
+    Volumes,
+    /// Topology spread: the node lacks the label.
+    SpreadLabel,
+    /// Topology spread.
+    Spread,
+    /// Required pod affinity.
+    PodAffinity,
+    /// Required pod anti-affinity of the pod.
+    PodAntiAffinity,
+    /// Required pod anti-affinity of a pod that is there.
+    ExistingAntiAffinity,
 }
 
-/// Why no node takes a pod: each node is counted once, under its first reason.
+/// Why no node takes a pod: each node is counted under its first reason; one that lacks several resources under each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Nodes looked at.
     pub nodes: u32,
-    /// Nodes that are unschedulable.
-    pub unschedulable: u32,
+    /// Nodes that would take it after all.
+    pub fitting: u32,
     /// Nodes by the first taint that is not tolerated.
     pub taint: [u32; TAINTS_MAX],
-    /// Nodes that do not meet the requirements.
-    pub requirements: u32,
-    /// Nodes by the first resource that is short: cpu, memory, ephemeral storage, pods, then the extended ones.
-    pub insufficient: [u32; 4 + EXTENDED_RESOURCES],
+    others: [u32; 11],
+    insufficient: [u32; 5 + EXTENDED_RESOURCES],
 }
 
 impl Refusal {
     pub(crate) const NONE: Self = Self {
         nodes: 0,
-        unschedulable: 0,
+        fitting: 0,
         taint: [0; TAINTS_MAX],
-        requirements: 0,
-        insufficient: [0; 4 + EXTENDED_RESOURCES],
+        others: [0; 11],
+        insufficient: [0; 5 + EXTENDED_RESOURCES],
     };
 
-    pub(crate) fn count(&mut self, reason: Reason) {
-        self.nodes = self.nodes.saturating_add(1);
-        let place = match reason {
-            Reason::Unschedulable => Some(&mut self.unschedulable),
+    fn count(&mut self, reason: Reason) {
+        if let Some(slot) = self.slot(reason) {
+            *slot = slot.saturating_add(1);
+        }
+    }
+
+    fn slot(&mut self, reason: Reason) -> Option<&mut u32> {
+        match reason {
             Reason::Taint(bit) => self.taint.get_mut(bit),
-            Reason::Requirements => Some(&mut self.requirements),
-            Reason::Insufficient(resource) => self.insufficient.get_mut(Self::slot(resource)),
+            Reason::Insufficient(resource) => self.insufficient.get_mut(place_of(resource)),
+            other => self.others.get_mut(number_of(other)),
+        }
+    }
+
+    /// How many nodes were counted under this reason.
+    pub fn of(&self, reason: Reason) -> u32 {
+        let slot = match reason {
+            Reason::Taint(bit) => self.taint.get(bit),
+            Reason::Insufficient(resource) => self.insufficient.get(place_of(resource)),
+            other => self.others.get(number_of(other)),
         };
-        if let Some(place) = place {
-            *place = place.saturating_add(1);
-        }
-    }
-
-    /// How many nodes are short of this resource.
-    pub fn insufficient_in(&self, resource: Resource) -> u32 {
-        self.insufficient.get(Self::slot(resource)).copied().unwrap_or(0)
-    }
-
-    fn slot(resource: Resource) -> usize {
-        match resource {
-            Resource::Cpu => 0,
-            Resource::Memory => 1,
-            Resource::EphemeralStorage => 2,
-            Resource::Pods => 3,
-            Resource::Extended(index) => 4 + usize::from(index),
-        }
+        slot.copied().unwrap_or(0)
     }
 }
 
-/// The first constraint by which this node refuses; `None`: it can take the pod.
-pub(crate) fn refuses(node: &NodeRecord, ask: &Ask) -> Option<Reason> {
-    let offer = node.offer();
-    if offer.unschedulable && !ask.tolerates_unschedulable {
+fn place_of(resource: Resource) -> usize {
+    match resource {
+        Resource::Cpu => 0,
+        Resource::Memory => 1,
+        Resource::EphemeralStorage => 2,
+        Resource::Pods => 3,
+        Resource::Devices => 4,
+        Resource::Extended(index) => 5 + usize::from(index),
+    }
+}
+
+fn number_of(reason: Reason) -> usize {
+    match reason {
+        Reason::Unschedulable => 0,
+        Reason::Name => 1,
+        Reason::Affinity => 2,
+        Reason::Image => 3,
+        Reason::Ports => 4,
+        Reason::Volumes => 5,
+        Reason::SpreadLabel => 6,
+        Reason::Spread => 7,
+        Reason::PodAffinity => 8,
+        Reason::PodAntiAffinity => 9,
+        Reason::ExistingAntiAffinity => 10,
+        // Counted elsewhere.
+        Reason::Taint(_) | Reason::Insufficient(_) => usize::MAX,
+    }
+}
+
+/// Constraints before the amounts that a whole class of nodes shares.
+pub(crate) fn before_amounts(ask: &Ask, key: &ClassKey) -> Option<Reason> {
+    if key.unschedulable && !ask.tolerates_unschedulable {
         return Some(Reason::Unschedulable);
     }
-    if let Some(bit) = offer.taints.first_missing_from(&ask.tolerates) {
+    if let Some(bit) = key.taints.first_missing_from(&ask.tolerates) {
         return Some(Reason::Taint(bit));
     }
-    if !ask.terms.are_met_by(&offer.meets) {
-        return Some(Reason::Requirements);
+    if !ask.affinity.are_met_by(&key.meets) {
+        return Some(Reason::Affinity);
     }
-    let free = offer.allocatable.saturating_sub(node.used());
-    ask.requests.first_beyond(&free).map(Reason::Insufficient)
+    if !ask.image.is_subset(&key.meets) {
+        return Some(Reason::Image);
+    }
+    key.ports.intersects(&ask.ports_wanted).then_some(Reason::Ports)
+}
+
+/// Constraints after the amounts that a whole class of nodes shares. Spread over hosts is not among them.
+pub(crate) fn after_amounts(
+    view: &View<'_>,
+    question: &Question<'_>,
+    key: &ClassKey,
+) -> Option<Reason> {
+    if !question.ask.volumes.is_subset(&key.meets) {
+        return Some(Reason::Volumes);
+    }
+    question.spread_reason(view, key, None).or_else(|| question.affinity_reason(view, key))
+}
+
+impl View<'_> {
+    /// Whether no node of the class is refused by what the class shares.
+    pub(crate) fn class_admits(&self, question: &Question<'_>, key: &ClassKey) -> bool {
+        let pod = &question.ask.pod;
+        question.extended & !key.extended == 0
+            && pod.devices.count() <= key.devices
+            && before_amounts(question.ask, key).is_none()
+            && (question.is_simple || after_amounts(self, question, key).is_none())
+    }
+
+    /// Whether the amounts of a node suffice.
+    pub(crate) fn has_amounts(&self, question: &Question<'_>, node: &NodeRecord) -> bool {
+        let pod = &question.ask.pod;
+        !node.is_closed() && pod.requests.fits(&node.free()) && has_devices(question, node)
+    }
+
+    /// The first reason why a node refuses, in Kubernetes' order.
+    pub(crate) fn reason(
+        &self,
+        question: &Question<'_>,
+        at: u32,
+        node: &NodeRecord,
+    ) -> Option<Reason> {
+        let key = self.class_key(node.class)?;
+        let ask = question.ask;
+        if key.unschedulable && !ask.tolerates_unschedulable {
+            return Some(Reason::Unschedulable);
+        }
+        if ask.node.is_some_and(|only| only.0 != at) {
+            return Some(Reason::Name);
+        }
+        before_amounts(ask, key)
+            .or_else(|| self.shortfalls(question, node).next().map(Reason::Insufficient))
+            .or_else(|| (!ask.volumes.is_subset(&key.meets)).then_some(Reason::Volumes))
+            .or_else(|| question.spread_reason(self, key, Some(at)))
+            .or_else(|| question.affinity_reason(self, key))
+    }
+
+    /// What a node lacks.
+    pub(crate) fn shortfalls<'a>(
+        &self,
+        question: &Question<'a>,
+        node: &NodeRecord,
+    ) -> impl Iterator<Item = Resource> + use<'a> {
+        let (requests, free) = (question.ask.pod.requests, node.free());
+        let closed = node.is_closed();
+        let devices = !has_devices(question, node);
+        let each = free.each().zip(requests.each()).map(|((what, have), (_, ask))| {
+            let short = ask != 0 && have < ask || closed && what == Resource::Pods;
+            short.then_some(what)
+        });
+        // An iterator over values: `free` lives no longer than this call.
+        let mut short: heapless::Vec<Resource, { 5 + EXTENDED_RESOURCES }> =
+            each.flatten().collect();
+        if devices {
+            let fits = short.push(Resource::Devices).is_ok();
+            debug_assert!(fits);
+        }
+        short.into_iter()
+    }
+
+    pub(crate) fn explain(&self, ask: &Ask) -> Refusal {
+        let question = self.question(ask);
+        let mut refusal = Refusal::NONE;
+        for (at, node) in self.nodes() {
+            refusal.nodes = refusal.nodes.saturating_add(1);
+            match self.reason(&question, at, node) {
+                None => refusal.fitting = refusal.fitting.saturating_add(1),
+                Some(Reason::Insufficient(_)) => {
+                    for resource in self.shortfalls(&question, node) {
+                        refusal.count(Reason::Insufficient(resource));
+                    }
+                }
+                Some(reason) => refusal.count(reason),
+            }
+        }
+        refusal
+    }
+}
+
+fn has_devices(question: &Question<'_>, node: &NodeRecord) -> bool {
+    let devices = question.ask.pod.devices;
+    let enough = node.devices_free().filter(|free| devices.milli() <= *free).count();
+    usize::from(devices.count()) <= enough
 }

@@ -1,27 +1,46 @@
 //! Placement of pods on nodes: exact, deterministic, without an allocator.
-//!
-//! [`Placement`] mirrors what nodes have and what pods were given, in tables whose storage the caller owns (arrays or
-//! `heapless` vectors on a bare board, `Vec`s in the shipped control plane). It answers where a pod fits best, or why it
-//! fits nowhere. It knows no strings: the caller interns taints and node requirements and hands in sets of bits.
-//!
-//! Keeps the promises P1 (no node is over-committed, not even between assume and bind), P2 (a bound pod never moves:
-//! there is no call for it), P3 (the same input gives the same place: integers only, ties by index) and P4 (a refusal
-//! names, per node, a constraint that really refuses).
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod amounts;
+mod ask;
 mod bits;
+mod classes;
 mod filter;
+mod fit;
+mod group;
 mod limits;
-mod score;
+mod order;
+mod preempt;
+mod profile;
+mod question;
+mod records;
+mod repack;
+mod storage;
 mod table;
+mod victims;
+mod view;
+mod words;
+mod workload;
 
 pub use amounts::{Amounts, Resource};
+pub use ask::{
+    Alternatives, Ask, Budgets, DeviceAsk, Domain, Limits, NodeOffer, NodePolicy, Pod, Ports,
+    Requirements, Spread, Strength, Taints, TermIndex, Terms, TopologyKey,
+};
 pub use bits::Bits;
 pub use filter::{Reason, Refusal};
+pub use group::GangError;
 pub use limits::*;
-pub use table::{
-    Ask, Error, NodeIndex, NodeOffer, NodeRecord, Placement, PodHandle, PodRecord, Requirements,
-    Taints, Terms,
+pub use preempt::{Cost, Preemption, Victims};
+pub use profile::{Fit, Profile};
+pub use records::{
+    BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord, NodeRecord, PodRecord,
+    PodState,
 };
+pub use repack::Move;
+pub use storage::{Fixed, Storage, Tables, TablesMut};
+pub use table::{Error, NodeIndex, Placement, PodHandle, Table};
+pub use view::Balance;
+pub use words::{Operator, Taint, Toleration};
+pub use workload::{MemoRecord, ShapeRecord};
