@@ -37,7 +37,6 @@ pub(crate) fn steps(cpu_milli: u32, memory_bytes: u64) -> (u32, u64) {
 }
 
 fn level(amount: u64, step: u64) -> u32 {
-    // LEVEL_LAST is 63.
     (amount / step.max(1)).min(LEVEL_LAST) as u32
 }
 

@@ -5,19 +5,23 @@
 mod amounts;
 mod ask;
 mod bits;
+mod change;
 mod classes;
 mod filter;
 mod fit;
 mod group;
 mod limits;
+mod offers;
 mod order;
 mod preempt;
 mod profile;
 mod question;
 mod records;
 mod repack;
+mod settle;
 mod storage;
 mod table;
+mod terms;
 mod victims;
 mod view;
 mod words;
@@ -35,8 +39,8 @@ pub use limits::*;
 pub use preempt::{Cost, Preemption, Victims};
 pub use profile::{Fit, Profile};
 pub use records::{
-    BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord, NodeRecord, PodRecord,
-    PodState,
+    BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord, NodeRecord,
+    PodRecord, PodState,
 };
 pub use repack::Move;
 pub use storage::{Fixed, Storage, Tables, TablesMut};

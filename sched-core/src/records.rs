@@ -96,15 +96,18 @@ impl Cell {
     pub(crate) const OUT: Self = Self(u16::MAX);
 
     /// Of a row and a column, both below [`LEVELS`].
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "LEVELS is 64, so the number is below 4096"
+    )]
     pub(crate) fn new(row: u32, column: u32) -> Self {
-        // LEVELS is 64, so the number is below 4096.
-        Self((row * LEVELS as u32 + column) as u16)
+        Self((row * LEVELS + column) as u16)
     }
 
     /// Row and column.
     pub(crate) fn split(self) -> (u32, u32) {
         let number = u32::from(self.0);
-        (number / LEVELS as u32, number % LEVELS as u32)
+        (number / LEVELS, number % LEVELS)
     }
 }
 
@@ -308,7 +311,7 @@ pub struct ClassRecord {
     /// Rows that have a node, a bit each.
     pub(crate) rows: u64,
     /// For each row the columns that have a node.
-    pub(crate) columns: [u64; LEVELS],
+    pub(crate) columns: [u64; LEVELS as usize],
 }
 
 impl Default for ClassRecord {
@@ -320,7 +323,7 @@ impl Default for ClassRecord {
             bucket: NONE,
             hash: 0,
             rows: 0,
-            columns: [0; LEVELS],
+            columns: [0; LEVELS as usize],
         }
     }
 }
@@ -365,7 +368,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug)]
 pub struct BlockRecord {
     pub(crate) entries: [Entry; BLOCK_NODES],
-    pub(crate) len: u32,
+    pub(crate) len: usize,
     pub(crate) next_free: u32,
 }
 
@@ -382,4 +385,29 @@ pub struct BlockSummary {
     pub(crate) block: u32,
     pub(crate) cpu_max: u32,
     pub(crate) memory_kib_max: u32,
+}
+
+/// Takes thousandths from each device in the mask; never below zero.
+pub(crate) fn take(free: &mut [u16; DEVICES_MAX], mask: u8, milli: u16) {
+    for (bit, slot) in free.iter_mut().enumerate() {
+        if mask & 1 << bit != 0 {
+            *slot = slot.saturating_sub(milli);
+        }
+    }
+}
+
+impl NodeRecord {
+    pub(crate) fn take(&mut self, pod: &Pod, devices: u8) {
+        self.used = self.used.saturating_add(&pod.requests);
+        self.limits.cpu_milli = self.limits.cpu_milli.saturating_add(pod.limits.cpu_milli);
+        self.limits.memory_bytes = self.limits.memory_bytes.saturating_add(pod.limits.memory_bytes);
+        take(&mut self.devices_free, devices, pod.devices.milli());
+    }
+
+    /// What is left of its devices is made anew from the pods that stay.
+    pub(crate) fn give_back(&mut self, pod: &Pod) {
+        self.used = self.used.saturating_sub(&pod.requests);
+        self.limits.cpu_milli = self.limits.cpu_milli.saturating_sub(pod.limits.cpu_milli);
+        self.limits.memory_bytes = self.limits.memory_bytes.saturating_sub(pod.limits.memory_bytes);
+    }
 }

@@ -6,9 +6,10 @@ use crate::{
     limits::{DEVICE_MILLI, DEVICES_MAX},
     order::{self, Order},
     question::Question,
-    records::{Cell, ClassKey, ClassRecord, NONE, NodeRecord, PodRecord, PodState},
+    records::{Cell, ClassKey, ClassRecord, NONE, NodeRecord, PodRecord, PodState, take},
+    settle::memory_kib,
     storage::Tables,
-    table::{NodeIndex, PodHandle, State, memory_kib, take},
+    table::{NodeIndex, PodHandle, State},
 };
 
 /// See the module.
@@ -295,12 +296,7 @@ impl<'a> View<'a> {
     }
 
     /// The devices that a pod gets on a node that has them.
-    pub(crate) fn choose_devices(
-        &self,
-        question: &Question<'_>,
-        at: u32,
-        node: &NodeRecord,
-    ) -> u8 {
+    pub(crate) fn choose_devices(&self, question: &Question<'_>, at: u32, node: &NodeRecord) -> u8 {
         debug_assert!(self.reason(question, at, node).is_none());
         let devices = question.ask.pod.devices;
         if self.state.profile.fragmentation_weight == 0 || devices.count() != 1 {
@@ -323,12 +319,6 @@ impl<'a> View<'a> {
             mask |= 1 << bit;
         }
         mask
-    }
-
-    /// Entries are in the order only while their node is open.
-    #[cfg(test)]
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &'a crate::records::Entry> {
-        self.order().range(0, u64::MAX, 0, 0)
     }
 }
 

@@ -12,11 +12,12 @@ use core::cell::Cell;
 
 use crate::{
     ask::{Ask, DeviceAsk, Requirements},
+    change::Core,
     limits::{DEVICES_MAX, ROLLOUTS, SAMPLE_PODS, SHAPES_MAX},
     question::Question,
-    records::{ClassKey, NodeRecord},
+    records::{ClassKey, NodeRecord, take},
     storage::Storage,
-    table::{Core, Placement, take},
+    table::Placement,
     view::View,
 };
 
@@ -215,7 +216,7 @@ impl View<'_> {
         }
         let version = self.state.workload.version;
         let slots = self.tables.memos.len().max(1) as u64;
-        // The remainder is below the table's length.
+        #[expect(clippy::cast_possible_truncation, reason = "below the table's length")]
         let memo = self.tables.memos.get((left.hash() % slots) as usize);
         if let Some((of_version, same, waste)) = memo.map(|memo| memo.known.get())
             && of_version == version
@@ -247,8 +248,11 @@ impl View<'_> {
         let (mut used_by_all, mut used_by_best) = (0, 0);
         let (orders, step) = (ROLLOUTS as u64, SAMPLE_PODS / ROLLOUTS);
         for order in 0..ROLLOUTS {
-            let (front, back) = workload.sample.split_at_checked(order * step).unwrap_or_default();
-            let filled = left.fill(back.iter().chain(front), shapes);
+            // Each order has a start and an (odd) stride of its own, so that it meets each pod of the sample once.
+            let sample = &workload.sample;
+            let drawn = (0..SAMPLE_PODS)
+                .filter_map(|at| sample.get((order * step + at * (2 * order + 1)) % SAMPLE_PODS));
+            let filled = left.fill(drawn, shapes);
             used_by_all += filled;
             used_by_best = used_by_best.max(filled);
         }
@@ -309,11 +313,7 @@ impl Left {
     }
 
     /// The capacity that the pods drawn use, one after the other, each that still fits.
-    fn fill<'a>(
-        &self,
-        sample: impl Iterator<Item = &'a u8>,
-        shapes: &[ShapeRecord],
-    ) -> u64 {
+    fn fill<'a>(&self, sample: impl Iterator<Item = &'a u8>, shapes: &[ShapeRecord]) -> u64 {
         let mut left = *self;
         for number in sample {
             let Some(shape) = shapes.get(usize::from(*number)) else { continue };
@@ -323,8 +323,7 @@ impl Left {
             left.cpu_milli -= shape.cpu_milli;
             left.memory_bytes -= shape.memory_bytes;
             for _ in 0..shape.devices.count() {
-                let enough =
-                    left.devices.iter_mut().filter(|free| shape.devices.milli() <= **free);
+                let enough = left.devices.iter_mut().filter(|free| shape.devices.milli() <= **free);
                 if let Some(tightest) = enough.min_by_key(|free| **free) {
                     *tightest -= shape.devices.milli();
                 }
