@@ -95,6 +95,14 @@ impl Cell {
     /// Of a node that stands in no cell: it takes no pod at all.
     pub(crate) const OUT: Self = Self(u16::MAX);
 
+    /// The first of a class.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The one after it, in the order.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// Of a row and a column, both below [`LEVELS`].
     #[expect(
         clippy::cast_possible_truncation,

@@ -67,7 +67,7 @@ impl Core<'_> {
         let first = order::key(number, cell);
         self.order().remove(first | u64::from(at));
         let view = self.view();
-        let next = order::key(number, Cell(cell.0 + 1));
+        let next = order::key(number, cell.next());
         if view.order().range(first, next, 0, 0).next().is_none()
             && let Some(class) = self.tables.classes.get_mut(number as usize)
         {

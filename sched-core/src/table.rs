@@ -202,6 +202,11 @@ impl<S: Storage> Placement<S> {
         self.view().place(ask)
     }
 
+    /// What [`Self::place`] gives, by looking at each node in turn: its meaning, and what tests and benches hold it to.
+    pub fn place_by_scan(&self, ask: &Ask) -> Option<NodeIndex> {
+        self.view().place_by_scan(ask)
+    }
+
     /// The score of a node for this pod, as [`Self::place`] compares them. It says nothing about whether it fits.
     pub fn score(&self, at: NodeIndex, ask: &Ask) -> Option<i64> {
         let view = self.view();
