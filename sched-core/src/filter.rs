@@ -152,7 +152,10 @@ impl View<'_> {
     /// Whether no node of the class is refused by what the class shares.
     pub(crate) fn class_admits(&self, question: &Question<'_>, key: &ClassKey) -> bool {
         let pod = &question.ask.pod;
-        question.extended & !key.extended == 0
+        // Any order gives the same answer: what is read and ruled out first is what differs most.
+        !key.matching.intersects(&pod.repels)
+            && !key.repelling.intersects(&pod.matches)
+            && question.extended & !key.extended == 0
             && pod.devices.count() <= key.devices
             && before_amounts(question.ask, key).is_none()
             && (question.is_simple || after_amounts(self, question, key).is_none())

@@ -124,7 +124,9 @@ impl<'a> View<'a> {
     pub(crate) fn best(&self, question: &Question<'_>, allows: impl Fn(u32) -> bool) -> Best {
         let gradient = self.state.profile.fragmentation_weight != 0;
         let mut best = None;
-        for (number, class) in self.classes() {
+        let used = self.tables.classes.get(..self.state.classes.fresh as usize);
+        for (number, class) in (0_u32..).zip(used.unwrap_or_default()) {
+            // Of a free record no cell has a node.
             if class.rows == 0 || !self.class_admits(question, &class.key) {
                 continue;
             }

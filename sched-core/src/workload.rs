@@ -133,22 +133,31 @@ impl Core<'_> {
         }
     }
 
-    /// Draws the sample anew, by a generator with a fixed seed: the same workload, the same sample (P3).
+    /// Draws the sample anew: each shape as often as its share of the workload says (systematic sampling), in an order
+    /// shuffled by a generator with a fixed seed: the same workload, the same sample (P3).
     fn draw(&mut self) {
         let workload = &mut self.state.workload;
         workload.version = workload.version.wrapping_add(1).max(1);
         let shapes = self.tables.shapes.get(..workload.shapes as usize).unwrap_or_default();
         let total: u64 = shapes.iter().map(|shape| u64::from(shape.count)).sum();
+        let (mut shape, mut upto) = (0_u8, 0);
+        let mut counts = shapes.iter().map(|shape| u64::from(shape.count));
+        let mut left = counts.next().unwrap_or(0);
+        for (slot, index) in workload.sample.iter_mut().zip(0_u64..) {
+            // The middle of each of so many equal parts.
+            let wanted = (2 * index + 1) * total / (2 * SAMPLE_PODS as u64);
+            while upto + left <= wanted {
+                upto += left;
+                let Some(next) = counts.next() else { break };
+                (left, shape) = (next, shape.saturating_add(1));
+            }
+            *slot = shape;
+        }
         let mut seed = 0_u64;
-        for slot in &mut workload.sample {
-            let mut left = next_random(&mut seed) % total.max(1);
-            let drawn = shapes.iter().position(|shape| {
-                let here = left < u64::from(shape.count);
-                left = left.saturating_sub(u64::from(shape.count));
-                here
-            });
-            // SHAPES_MAX is 256.
-            *slot = drawn.and_then(|drawn| u8::try_from(drawn).ok()).unwrap_or(0);
+        for last in (1..SAMPLE_PODS).rev() {
+            #[expect(clippy::cast_possible_truncation, reason = "a remainder of a usize")]
+            let other = (next_random(&mut seed) % (last as u64 + 1)) as usize;
+            workload.sample.swap(last, other);
         }
     }
 }
