@@ -4,6 +4,7 @@
 
 mod amounts;
 mod ask;
+mod audit;
 mod bits;
 mod classes;
 mod filter;

@@ -46,6 +46,13 @@ impl Default for OrderState {
     }
 }
 
+impl OrderState {
+    /// The first free block, and the first that was never used.
+    pub(crate) fn free(&self) -> (u32, u32) {
+        (self.free, self.fresh)
+    }
+}
+
 /// The order, to read.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Order<'a> {
@@ -60,6 +67,11 @@ impl<'a> Order<'a> {
         summaries: &'a [BlockSummary],
     ) -> Self {
         Self { blocks, summaries: summaries.get(..state.count as usize).unwrap_or_default() }
+    }
+
+    /// Each block's summary and entries.
+    pub(crate) fn blocks(self) -> impl Iterator<Item = (&'a BlockSummary, &'a [Entry])> {
+        self.summaries.iter().map(move |summary| (summary, entries(self.blocks, summary.block)))
     }
 
     /// Entries from `from` up to `to` in blocks that have one with so much CPU and one with so much memory, in order.
