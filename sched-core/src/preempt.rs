@@ -102,12 +102,10 @@ impl Core<'_> {
         let Ok(record) = self.pod_mut(pod) else { return };
         let (at, what, devices) = (record.node, record.pod, record.devices);
         record.state = state;
-        if let Some(node) = self.node_mut(at) {
-            if state == PodState::Leaving {
-                node.give_back(&what);
-            } else {
-                node.take(&what, devices);
-            }
+        if state == PodState::Leaving {
+            self.give_back(at, &what);
+        } else if let Some(node) = self.node_mut(at) {
+            node.take(&what, devices);
         }
         self.after(at, &what);
     }

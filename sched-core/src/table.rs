@@ -522,12 +522,30 @@ impl Core<'_> {
             after.previous = previous;
         }
         self.count(&pod, at, Counting::Out);
-        if state != PodState::Leaving
-            && let Some(node) = self.node_mut(at)
-        {
-            node.give_back(&pod);
+        if state != PodState::Leaving {
+            self.give_back(at, &pod);
         }
         self.after(at, &pod);
+    }
+
+    /// A node has back what a pod took of it. A sum at the end of its range does not know by how much it is beyond: it is
+    /// made anew from the pods that stay, or the node would seem emptier than it is (P1).
+    pub(crate) fn give_back(&mut self, at: u32, pod: &Pod) {
+        let Some(node) = self.node_mut(at) else { return };
+        let sums = (node.used, node.limits);
+        node.give_back(pod);
+        if !sums.0.is_at_end() && sums.1.cpu_milli != u32::MAX && sums.1.memory_bytes != u64::MAX {
+            return;
+        }
+        let mut fresh = NodeRecord::default();
+        for (_, record) in self.view().pods_of(at) {
+            if record.state != PodState::Leaving {
+                fresh.take(&record.pod, 0);
+            }
+        }
+        if let Some(node) = self.node_mut(at) {
+            (node.used, node.limits) = (fresh.used, fresh.limits);
+        }
     }
 
     /// Takes a pod off its node and frees its record.
