@@ -241,7 +241,9 @@ fn chain(first: u32, next: impl Fn(u32) -> Option<u32>) -> usize {
     let mut at = first;
     let mut length = 0;
     while at != NONE {
-        let Some(after) = next(at).filter(|_| length < NONE as usize) else { return usize::MAX / 2 };
+        let Some(after) = next(at).filter(|_| length < NONE as usize) else {
+            return usize::MAX / 2;
+        };
         at = after;
         length += 1;
     }

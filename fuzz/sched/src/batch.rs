@@ -22,8 +22,8 @@ pub fn sched_batch(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let (shape, weighs) = (bytes.byte(), bytes.byte());
     let room = if shape & 7 == 7 { usize::from(shape >> 3) } else { PODS };
-    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs & 3), NODES, PODS);
-    for _ in 0..OPS_MAX {
+    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs % 28), NODES, PODS);
+    for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
@@ -33,6 +33,9 @@ pub fn sched_batch(bytes: &[u8]) {
             _ => pair.add_node(draw::node(&mut bytes)),
         }
         pair.check();
+        if step % 4 == 3 {
+            pair.audit();
+        }
     }
     pair.clear();
 }

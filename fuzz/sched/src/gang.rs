@@ -23,8 +23,8 @@ pub fn sched_gang(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let (shape, weighs) = (bytes.byte(), bytes.byte());
     let room = if shape & 7 == 7 { usize::from(shape >> 3) } else { PODS };
-    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs & 3), NODES, PODS);
-    for _ in 0..OPS_MAX {
+    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs % 28), NODES, PODS);
+    for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
@@ -34,6 +34,9 @@ pub fn sched_gang(bytes: &[u8]) {
             _ => pair.add_node(draw::node(&mut bytes)),
         }
         pair.check();
+        if step % 4 == 3 {
+            pair.audit();
+        }
     }
     pair.clear();
 }
@@ -51,7 +54,8 @@ fn gang(pair: &mut Pair, bytes: &mut Bytes<'_>, room: usize) {
         gang.push(same.unwrap_or_else(|| pair.draw(bytes)));
     }
     let asks: Vec<_> = gang.iter().map(AskSpec::ask).collect();
-    let mut out = vec![None; if what & 0xF0 == 0xF0 { size - 1 } else { size + usize::from(what >> 7) }];
+    let mut out =
+        vec![None; if what & 0xF0 == 0xF0 { size - 1 } else { size + usize::from(what >> 7) }];
     let answer = pair.core.assume_gang(&asks, &mut out);
     if out.len() < size {
         assert_eq!(answer, Err(GangError::TooLong));
@@ -66,7 +70,9 @@ fn gang(pair: &mut Pair, bytes: &mut Bytes<'_>, room: usize) {
         Ok(nodes) => {
             assert_eq!(answer, Ok(()), "the model finds {nodes:?}");
             for (index, at) in nodes {
-                let Some(handle) = out[index] else { panic!("pod {index} of a gang has no handle") };
+                let Some(handle) = out[index] else {
+                    panic!("pod {index} of a gang has no handle")
+                };
                 assert_eq!(pair.core.pod(handle).map(|(at, _)| at.0), Some(at));
                 let devices = pair.naive.devices_for(at, &gang[index]);
                 pair.naive.put(handle, at, gang[index].clone(), PodState::Assumed, devices);

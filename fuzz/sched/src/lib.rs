@@ -4,6 +4,7 @@
 //! operations on the core and on the [`naive`] model and panics where they differ. This crate knows the core's public
 //! face and nothing else of Coracle; the model shares no index, no sum and no code with it.
 #![allow(clippy::indexing_slicing, reason = "what is out of range here is a finding")]
+#![allow(clippy::cast_possible_truncation, reason = "there are few of everything here")]
 
 mod batch;
 mod bytes;

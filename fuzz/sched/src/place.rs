@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Operations of one history.
-const OPS_MAX: usize = 64;
+const OPS_MAX: usize = 48;
 const NODES: usize = 8;
 const PODS: usize = 32;
 
@@ -18,7 +18,7 @@ pub fn sched_place(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let (shape, weighs) = (bytes.byte(), bytes.byte());
     let mut pair = Pair::new(heap(shape), profile(weighs), NODES, PODS);
-    for _ in 0..OPS_MAX {
+    for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
@@ -27,13 +27,16 @@ pub fn sched_place(bytes: &[u8]) {
                 let which = bytes.below(7);
                 pair.grow(which);
             }
-            14.. => {
+            15.. => {
                 let ask = pair.draw(&mut bytes);
                 pair.observe(&ask);
             }
             kind => ops::play(&mut pair, kind, &mut bytes),
         }
         pair.check();
+        if step % 4 == 3 {
+            pair.audit();
+        }
     }
     pair.clear();
 }

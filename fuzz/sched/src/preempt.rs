@@ -21,8 +21,8 @@ const PODS: usize = 14;
 pub fn sched_preempt(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let weighs = bytes.byte();
-    let mut pair = Pair::new(Heap::new(NODES, PODS + 2), profile(weighs & 3), NODES, PODS);
-    for _ in 0..OPS_MAX {
+    let mut pair = Pair::new(Heap::new(NODES, PODS + 2), profile(weighs % 28), NODES, PODS);
+    for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
@@ -35,6 +35,9 @@ pub fn sched_preempt(bytes: &[u8]) {
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();
+        if step % 4 == 3 {
+            pair.audit();
+        }
     }
     pair.clear();
 }
@@ -54,7 +57,11 @@ fn preempt(pair: &mut Pair, bytes: &mut Bytes<'_>) {
     assert_eq!(cost, best, "{found:?} for {ask:?}");
     let Some(found) = found else { return };
     let victims = victims(pair, &ask, &found);
-    assert_eq!(Some(pair.naive.cost(victims)), cost.map(|(cost, _)| cost), "the cost is the victims'");
+    assert_eq!(
+        Some(pair.naive.cost(victims)),
+        cost.map(|(cost, _)| cost),
+        "the cost is the victims'"
+    );
     let at = found.node.0;
     assert_eq!(pair.naive.reason(at, &ask, victims), None, "it would still not fit");
     assert_ne!(pair.naive.reason(at, &ask, NOBODY), None, "nobody need leave");

@@ -21,8 +21,8 @@ const PODS: usize = 24;
 pub fn sched_repack(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let weighs = bytes.byte();
-    let mut pair = Pair::new(Heap::new(NODES, PODS), profile(weighs & 3), NODES, PODS);
-    for _ in 0..OPS_MAX {
+    let mut pair = Pair::new(Heap::new(NODES, PODS), profile(weighs % 28), NODES, PODS);
+    for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
@@ -35,6 +35,9 @@ pub fn sched_repack(bytes: &[u8]) {
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();
+        if step % 4 == 3 {
+            pair.audit();
+        }
     }
     pair.clear();
 }

@@ -221,9 +221,9 @@ impl AskSpec {
         for all_of in &self.affinity {
             assert!(ask.affinity.push(bits(*all_of, &REQUIREMENTS)), "too many alternatives");
         }
-        ask.prefers.extend(self.prefers.iter().map(|(all_of, weight)| {
-            (bits(*all_of, &REQUIREMENTS), *weight)
-        }));
+        ask.prefers.extend(
+            self.prefers.iter().map(|(all_of, weight)| (bits(*all_of, &REQUIREMENTS), *weight)),
+        );
         ask.near_preferred
             .extend(self.near_preferred.iter().map(|(term, weight)| (TERMS[*term], *weight)));
         ask.spreads.extend(self.spreads.iter().map(SpreadSpec::spread));

@@ -135,7 +135,9 @@ impl Naive {
         let mut count = 0;
         for (place, held) in self.pods.iter().enumerate() {
             let is_here = self.domain(held.node, label) == Some(domain);
-            count += u32::from(is_here && away >> place & 1 == 0 && terms(&held.ask.pod) >> term & 1 == 1);
+            count += u32::from(
+                is_here && away >> place & 1 == 0 && terms(&held.ask.pod) >> term & 1 == 1,
+            );
         }
         Some(count)
     }
