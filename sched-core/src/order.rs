@@ -245,7 +245,8 @@ impl OrderMut<'_> {
         }
     }
 
-    /// Moves the upper half of a full block into a new one behind it.
+    /// Moves the upper half of a full block into a new one behind it. A half joins a neighbour that was small enough only
+    /// beside the whole.
     fn split(&mut self, place: usize) {
         self.open(place + 1);
         let half = BLOCK_NODES / 2;
@@ -260,6 +261,10 @@ impl OrderMut<'_> {
         }
         self.summarize(place);
         self.summarize(place + 1);
+        self.merge(place + 1);
+        if 0 < place {
+            self.merge(place - 1);
+        }
     }
 
     /// Joins the block at this place with the next if both are small. Gives whether it did.
