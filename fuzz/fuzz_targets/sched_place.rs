@@ -1,4 +1,4 @@
-//! See `coracle_sim::bodies::sched_place`.
+//! See `coracle_sched_model::sched_place`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| coracle_sim::bodies::sched_place(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| coracle_sched_model::sched_place(data));

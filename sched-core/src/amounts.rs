@@ -75,6 +75,15 @@ impl Amounts {
         self.zip(other, u32::saturating_sub, u64::saturating_sub)
     }
 
+    /// Whether one of them is at the end of its range, where [`Self::saturating_add`] stays.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.cpu_milli == u32::MAX
+            || self.pods == u32::MAX
+            || self.memory_bytes == u64::MAX
+            || self.storage_bytes == u64::MAX
+            || self.extended.contains(&u32::MAX)
+    }
+
     /// The larger of each.
     #[must_use]
     pub fn max(&self, other: &Self) -> Self {

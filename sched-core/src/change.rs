@@ -98,19 +98,28 @@ impl Core<'_> {
         Ok(PodHandle { index, life })
     }
 
-    /// Puts a pod that is on no node on one.
+    /// Puts a pod that is on no node on one, before those that are there.
     pub(crate) fn put(&mut self, index: u32, at: u32, devices: u8) {
+        self.put_behind(index, at, devices, NONE);
+    }
+
+    /// Puts a pod that is on no node on one, behind this one of its pods; before all of them, if that is [`NONE`].
+    pub(crate) fn put_behind(&mut self, index: u32, at: u32, devices: u8, previous: u32) {
         let Some(node) = self.view().node(at) else { return };
         let (class, first) = (node.class, node.pods);
+        let before = self.tables.pods.get_mut(previous as usize);
+        let next = before.map_or(first, |before| core::mem::replace(&mut before.next, index));
         let Some(slot) = self.tables.pods.get_mut(index as usize) else { return };
-        (slot.node, slot.next, slot.previous, slot.devices) = (at, first, NONE, devices);
+        (slot.node, slot.next, slot.previous, slot.devices) = (at, next, previous, devices);
         let (pod, state) = (slot.pod, slot.state);
-        if let Some(after) = self.tables.pods.get_mut(first as usize) {
+        if let Some(after) = self.tables.pods.get_mut(next as usize) {
             after.previous = index;
         }
         let mut extended = 0;
         if let Some(node) = self.node_mut(at) {
-            node.pods = index;
+            if previous == NONE {
+                node.pods = index;
+            }
             if state != PodState::Leaving {
                 node.take(&pod, devices);
             }
@@ -146,12 +155,30 @@ impl Core<'_> {
             after.previous = previous;
         }
         self.count(&pod, at, Counting::Out);
-        if state != PodState::Leaving
-            && let Some(node) = self.node_mut(at)
-        {
-            node.give_back(&pod);
+        if state != PodState::Leaving {
+            self.give_back(at, &pod);
         }
         self.after(at, &pod);
+    }
+
+    /// A node has back what a pod took of it. A sum at the end of its range does not know by how much it is beyond: it is
+    /// made anew from the pods that stay, or the node would seem emptier than it is (P1).
+    pub(crate) fn give_back(&mut self, at: u32, pod: &Pod) {
+        let Some(node) = self.node_mut(at) else { return };
+        let sums = (node.used, node.limits);
+        node.give_back(pod);
+        if !sums.0.is_at_end() && sums.1.cpu_milli != u32::MAX && sums.1.memory_bytes != u64::MAX {
+            return;
+        }
+        let mut fresh = NodeRecord::default();
+        for (_, record) in self.view().pods_of(at) {
+            if record.state != PodState::Leaving {
+                fresh.take(&record.pod, 0);
+            }
+        }
+        if let Some(node) = self.node_mut(at) {
+            (node.used, node.limits) = (fresh.used, fresh.limits);
+        }
     }
 
     /// Takes a pod off its node and frees its record.

@@ -46,6 +46,13 @@ impl Default for ClassState {
     }
 }
 
+impl ClassState {
+    /// The first free record.
+    pub(crate) fn free(&self) -> u32 {
+        self.free
+    }
+}
+
 /// Counts a node in the class with this key, which is made if there is none. `None`: the table is full.
 pub(crate) fn enter(
     state: &mut ClassState,

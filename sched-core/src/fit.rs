@@ -19,14 +19,20 @@ const CPU_MILLI_ASSUMED: u32 = 100;
 /// What a pod counts for that asks for no memory, in bytes, in scores only: Kubernetes' own value.
 const MEMORY_BYTES_ASSUMED: u64 = 200 << 20;
 const LEVEL_LAST: u64 = LEVELS as u64 - 1;
+const LEVELS_BITS: u32 = LEVELS.trailing_zeros();
 
 /// The size of a level for a node with so much of a resource: sizes within an eighth of each other share one, so that
 /// nodes that differ by a reserved megabyte are of one kind.
 fn step(allocatable: u64) -> u64 {
     let bits = u64::BITS - allocatable.leading_zeros();
     let shift = bits.saturating_sub(4);
-    let rounded = (allocatable.saturating_add((1 << shift) - 1) >> shift) << shift;
-    rounded.div_ceil(LEVELS as u64).max(1)
+    // Of the four binary digits that are kept, rounded up; their sum with the rest could be beyond the range.
+    let units = allocatable.div_ceil(1 << shift);
+    if LEVELS_BITS <= shift {
+        units << (shift - LEVELS_BITS)
+    } else {
+        (units << shift).div_ceil(LEVELS as u64).max(1)
+    }
 }
 
 /// The sizes of a level of CPU and of memory.
@@ -65,7 +71,10 @@ impl Size {
         let (cpu_step, memory_step) = (u64::from(key.cpu_step.max(1)), key.memory_step.max(1));
         let (cpu, memory) = (u64::from(pod.requests.cpu_milli), pod.requests.memory_bytes);
         let parts = |ask: u64, step: u64| {
-            let parts = ask.saturating_mul(PARTS as u64) / step;
+            // Where the product is beyond the range, a step is a multiple of a part or the pod is larger than the node.
+            let product = ask.checked_mul(PARTS as u64);
+            let parts = product
+                .map_or_else(|| ask / (step / PARTS as u64).max(1), |product| product / step);
             i64::try_from(parts).unwrap_or(WHOLE).min(WHOLE)
         };
         let assumed_cpu = if cpu == 0 { u64::from(CPU_MILLI_ASSUMED) } else { cpu };
@@ -98,5 +107,25 @@ impl Size {
 
     pub(crate) fn packs(&self) -> bool {
         self.packs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_reach_to_the_end_of_the_range() {
+        assert_eq!(step(0), 1);
+        assert_eq!(step(64), 1);
+        assert_eq!(step(4000), 64);
+        assert_eq!(step(1 << 63), 1 << 57);
+        assert_eq!(step(u64::MAX), 1 << 58);
+        let key = ClassKey { cpu_step: 64, memory_step: step(u64::MAX), ..ClassKey::default() };
+        let mut pod = Pod::default();
+        pod.requests.memory_bytes = 1 << 62;
+        assert_eq!(Size::new(&pod, &key, &Profile::PACK).memory, WHOLE / 4);
+        pod.requests.memory_bytes = u64::MAX;
+        assert_eq!(Size::new(&pod, &key, &Profile::PACK).memory, WHOLE - 1);
     }
 }

@@ -60,6 +60,7 @@
 
 mod amounts;
 mod ask;
+mod audit;
 mod bits;
 mod change;
 mod classes;

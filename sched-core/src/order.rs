@@ -47,6 +47,13 @@ impl Default for OrderState {
     }
 }
 
+impl OrderState {
+    /// The first free block, and the first that was never used.
+    pub(crate) fn free(&self) -> (u32, u32) {
+        (self.free, self.fresh)
+    }
+}
+
 /// The order, to read.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Order<'a> {
@@ -61,6 +68,11 @@ impl<'a> Order<'a> {
         summaries: &'a [BlockSummary],
     ) -> Self {
         Self { blocks, summaries: summaries.get(..state.count as usize).unwrap_or_default() }
+    }
+
+    /// Each block's summary and entries.
+    pub(crate) fn blocks(self) -> impl Iterator<Item = (&'a BlockSummary, &'a [Entry])> {
+        self.summaries.iter().map(move |summary| (summary, entries(self.blocks, summary.block)))
     }
 
     /// Entries from `from` up to `to` in blocks that have one with so much CPU and one with so much memory, in order.
@@ -233,7 +245,8 @@ impl OrderMut<'_> {
         }
     }
 
-    /// Moves the upper half of a full block into a new one behind it.
+    /// Moves the upper half of a full block into a new one behind it. A half joins a neighbour that was small enough only
+    /// beside the whole.
     fn split(&mut self, place: usize) {
         self.open(place + 1);
         let half = BLOCK_NODES / 2;
@@ -248,6 +261,10 @@ impl OrderMut<'_> {
         }
         self.summarize(place);
         self.summarize(place + 1);
+        self.merge(place + 1);
+        if 0 < place {
+            self.merge(place - 1);
+        }
     }
 
     /// Joins the block at this place with the next if both are small. Gives whether it did.

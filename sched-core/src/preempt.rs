@@ -56,19 +56,26 @@ impl<S: Storage> Placement<S> {
     /// [`PodState::Leaving`], until they are removed; the handle given becomes an assumed pod by [`Self::take_up`].
     pub fn nominate(&mut self, ask: &Ask, chosen: &Preemption) -> Result<PodHandle, Error> {
         let mut core = self.core();
+        let mut before: Vec<PodState, NODE_PODS_MAX> = Vec::new();
+        let mut sent_away = Ok(());
         for victim in &chosen.victims {
-            let record = core.pod_mut(*victim)?;
-            if record.node != chosen.node.0 || record.state == PodState::Leaving {
-                return Err(Error::Stale);
+            // A victim named twice is leaving already.
+            match core.pod_mut(*victim).map(|record| (record.node, record.state)) {
+                Ok((at, state)) if at == chosen.node.0 && state != PodState::Leaving => {
+                    let fits = before.push(state).is_ok();
+                    debug_assert!(fits);
+                    core.change_state(*victim, PodState::Leaving);
+                }
+                Ok(_) | Err(_) => {
+                    sent_away = Err(Error::Stale);
+                    break;
+                }
             }
         }
-        for victim in &chosen.victims {
-            core.send_away(*victim);
-        }
-        let entered = core.assume(ask, chosen.node, PodState::Nominated);
+        let entered = sent_away.and_then(|()| core.assume(ask, chosen.node, PodState::Nominated));
         if entered.is_err() {
-            for victim in &chosen.victims {
-                core.call_back(*victim);
+            for (victim, state) in chosen.victims.iter().zip(&before) {
+                core.change_state(*victim, *state);
             }
         }
         entered
@@ -90,25 +97,15 @@ impl<S: Storage> Placement<S> {
 }
 
 impl Core<'_> {
-    /// A pod's room is no longer its own.
-    fn send_away(&mut self, pod: PodHandle) {
-        self.change_state(pod, PodState::Leaving);
-    }
-
-    fn call_back(&mut self, pod: PodHandle) {
-        self.change_state(pod, PodState::Bound);
-    }
-
+    /// The room of a pod that leaves is no longer its own; that of one called back is.
     fn change_state(&mut self, pod: PodHandle, state: PodState) {
         let Ok(record) = self.pod_mut(pod) else { return };
         let (at, what, devices) = (record.node, record.pod, record.devices);
         record.state = state;
-        if let Some(node) = self.node_mut(at) {
-            if state == PodState::Leaving {
-                node.give_back(&what);
-            } else {
-                node.take(&what, devices);
-            }
+        if state == PodState::Leaving {
+            self.give_back(at, &what);
+        } else if let Some(node) = self.node_mut(at) {
+            node.take(&what, devices);
         }
         self.after(at, &what);
     }

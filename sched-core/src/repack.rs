@@ -26,12 +26,20 @@ pub struct Move {
     pub to: NodeIndex,
     /// The devices that it had.
     pub(crate) devices: u8,
+    /// The pod behind which it stood on its node.
+    pub(crate) previous: u32,
 }
 
 impl Default for Move {
     fn default() -> Self {
         let nowhere = NodeIndex(NONE);
-        Self { pod: PodHandle { index: NONE, life: 0 }, from: nowhere, to: nowhere, devices: 0 }
+        Self {
+            pod: PodHandle { index: NONE, life: 0 },
+            from: nowhere,
+            to: nowhere,
+            devices: 0,
+            previous: NONE,
+        }
     }
 }
 
@@ -253,7 +261,7 @@ impl<S: Storage> Placement<S> {
         else {
             return false;
         };
-        let (what, devices) = (record.pod, record.devices);
+        let (what, devices, previous) = (record.pod, record.devices, record.previous);
         if trial.moves.len() <= trial.made || !trial.spend(&what.budgets, self.allowed()) {
             return false;
         }
@@ -276,14 +284,14 @@ impl<S: Storage> Placement<S> {
             }
         };
         let Some((_, to)) = found else {
-            core.put(pod.index, from.0, devices);
+            core.put_behind(pod.index, from.0, devices, previous);
             trial.give_back(&what.budgets);
             return false;
         };
         let chosen = view.node(to).map_or(0, |node| view.choose_devices(&question, to, node));
         core.put(pod.index, to, chosen);
         if let Some(slot) = trial.moves.get_mut(trial.made) {
-            *slot = Move { pod, from, to: NodeIndex(to), devices };
+            *slot = Move { pod, from, to: NodeIndex(to), devices, previous };
         }
         trial.made += 1;
         true
@@ -293,14 +301,13 @@ impl<S: Storage> Placement<S> {
     fn undo(&mut self, trial: &mut Trial<'_, '_>, left: usize) {
         while left < trial.made {
             trial.made -= 1;
-            let Some(Move { pod, from, devices, .. }) = trial.moves.get(trial.made).copied() else {
-                return;
-            };
+            let Some(made) = trial.moves.get(trial.made).copied() else { return };
+            let Move { pod, from, devices, previous, .. } = made;
             let Some((_, record)) = self.pod(pod) else { return };
             let budgets = record.pod.budgets;
             let mut core = self.core();
             core.lift(pod.index);
-            core.put(pod.index, from.0, devices);
+            core.put_behind(pod.index, from.0, devices, previous);
             trial.give_back(&budgets);
         }
     }

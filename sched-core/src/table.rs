@@ -74,6 +74,18 @@ pub(crate) struct State {
     pub(crate) pods_fresh: u32,
 }
 
+impl State {
+    /// The first free node record, and the first that was never used.
+    pub(crate) fn free_nodes(&self) -> (u32, u32) {
+        (self.nodes_free, self.nodes_fresh)
+    }
+
+    /// The first free pod record, and the first that was never used.
+    pub(crate) fn free_pods(&self) -> (u32, u32) {
+        (self.pods_free, self.pods_fresh)
+    }
+}
+
 /// Nodes and the pods on them, in the caller's storage. See the crate's documentation for an example.
 #[derive(Clone, Debug)]
 pub struct Placement<S> {

@@ -217,17 +217,24 @@ impl<'a> Search<'a> {
     fn fits(&self) -> bool {
         let Some(key) = self.view.class_key(self.node.class) else { return false };
         let (ask, pod) = (self.question.ask, &self.question.ask.pod);
-        let mut freed = Amounts::ZERO;
-        for record in self.leaving() {
-            freed = freed.saturating_add(&record.pod.requests);
-        }
-        let used = self.node.used.saturating_sub(&freed);
+        let used = self.used();
         let free = self.node.allocatable.saturating_sub(&used);
         free.pods != 0
             && pod.requests.fits(&free)
             && (pod.devices.count() == 0 || self.has_devices())
             && (!key.ports.intersects(&ask.ports_wanted) || self.has_ports())
             && (self.question.is_simple || self.has_company(key))
+    }
+
+    /// What pods that stay use together.
+    fn used(&self) -> Amounts {
+        let sum = |sum: Amounts, record: &PodRecord| sum.saturating_add(&record.pod.requests);
+        if self.node.used.is_at_end() {
+            // By how much it is beyond its range is not known.
+            let staying = self.staying().filter(|record| record.state != PodState::Leaving);
+            return staying.fold(Amounts::ZERO, sum);
+        }
+        self.node.used.saturating_sub(&self.leaving().fold(Amounts::ZERO, sum))
     }
 
     /// Pods on the node that stay.

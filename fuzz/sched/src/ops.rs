@@ -1,0 +1,109 @@
+//! Operations that every body knows: nodes and pods come, change and go.
+
+use sched_core::PodHandle;
+
+use crate::{
+    bytes::Bytes,
+    draw,
+    pair::{Pair, profile},
+};
+
+/// How many kinds there are.
+pub(crate) const KINDS: usize = 14;
+
+/// Plays one operation.
+pub(crate) fn play(pair: &mut Pair, kind: usize, bytes: &mut Bytes<'_>) {
+    match kind {
+        0 => pair.add_node(draw::node(bytes)),
+        1 => {
+            place(pair, bytes);
+        }
+        2 => confirmed(pair, bytes),
+        3 => bound(pair, bytes),
+        4 => on_pod(bytes, pair, Pair::remove_pod),
+        5 => on_pod(bytes, pair, Pair::forget),
+        6 => update_node(pair, bytes),
+        7 => {
+            let at = pair.some_node(bytes).unwrap_or(99);
+            pair.remove_node(at);
+        }
+        8 => {
+            let term = bytes.below(8);
+            let label = [None, Some(0), Some(1)][bytes.below(3)];
+            let matches = bytes.byte();
+            pair.define_term(term, label, matches);
+        }
+        9 => {
+            let what = bytes.byte();
+            pair.set_budget(usize::from(what & 3), u32::from(what >> 2 & 3));
+        }
+        10 => {
+            let budgets = bytes.byte() & 15;
+            on_pod(bytes, pair, |pair, pod| pair.set_budgets_of(pod, budgets));
+        }
+        11 => {
+            let ask = pair.draw(bytes);
+            let at = u32::from(bytes.byte()) % (pair.naive.nodes.len() as u32 + 1);
+            pair.assume(&ask, at);
+        }
+        12 => {
+            let ask = pair.draw(bytes);
+            pair.explain(&ask);
+        }
+        _ => pair.set_profile(profile(bytes.byte())),
+    }
+}
+
+/// A pod is placed by both and assumed.
+pub(crate) fn place(pair: &mut Pair, bytes: &mut Bytes<'_>) -> Option<PodHandle> {
+    let ask = pair.draw(bytes);
+    match pair.place(&ask) {
+        Some(at) => pair.assume(&ask, at),
+        None => {
+            pair.explain(&ask);
+            None
+        }
+    }
+}
+
+/// A pod is placed, assumed and bound.
+pub(crate) fn confirmed(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    if let Some(pod) = place(pair, bytes) {
+        pair.confirm(pod);
+    }
+}
+
+fn bound(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let ask = pair.draw(bytes);
+    let what = bytes.byte();
+    let devices = if what & 1 == 1 { bytes.byte() } else { 0 };
+    let at = u32::from(what >> 1) % (pair.naive.nodes.len() as u32 + 1);
+    pair.add_bound(&ask, devices, at);
+}
+
+/// Mostly of a pod that is there; sometimes of one that is gone.
+fn on_pod(bytes: &mut Bytes<'_>, pair: &mut Pair, operate: impl FnOnce(&mut Pair, PodHandle)) {
+    let live = pair.some_pod(bytes);
+    let pod = live.or_else(|| pair.gone.last().copied());
+    if let Some(pod) = pod {
+        operate(pair, pod);
+    }
+}
+
+fn update_node(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let Some(at) = pair.some_node(bytes) else { return };
+    let fresh = draw::node(bytes);
+    let Some(known) = pair.naive.node(at).cloned() else { return };
+    // Half of the time one thing alone changes, as it does in life.
+    let mut node = known;
+    match bytes.below(10) {
+        0 => node.sizes = fresh.sizes,
+        1 => node.taints = fresh.taints,
+        2 => node.domains = fresh.domains,
+        3 => node.unschedulable = !node.unschedulable,
+        4 => node.meets = fresh.meets,
+        5 => node.devices = fresh.devices,
+        _ => node = fresh,
+    }
+    pair.update_node(at, node);
+}

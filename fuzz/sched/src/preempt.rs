@@ -1,0 +1,153 @@
+//! Body `sched_preempt`: who must leave, and what becomes of the room.
+
+use sched_core::{NodeIndex, PodHandle, PodState, Preemption};
+
+use crate::{
+    bytes::Bytes,
+    draw,
+    heap::Heap,
+    naive::{Cost, NOBODY},
+    ops,
+    pair::{Pair, profile},
+    spec::AskSpec,
+};
+
+const OPS_MAX: usize = 40;
+const NODES: usize = 4;
+const PODS: usize = 14;
+
+/// Plays the bytes on a small cluster and holds each preemption against every set of victims there is: none is
+/// cheaper, the pod fits without them and not with them, and the room is kept for it.
+pub fn sched_preempt(bytes: &[u8]) {
+    let mut bytes = Bytes::new(bytes);
+    let weighs = bytes.byte();
+    let mut pair = Pair::new(Heap::new(NODES, PODS + 2), profile(weighs % 28), NODES, PODS);
+    for step in 0..OPS_MAX {
+        if bytes.is_empty() {
+            break;
+        }
+        match bytes.below(24) {
+            kind @ 0..ops::KINDS => ops::play(&mut pair, kind, &mut bytes),
+            14..20 => preempt(&mut pair, &mut bytes),
+            20 => take_up(&mut pair, &mut bytes),
+            21 => leave(&mut pair),
+            22 => pair.add_node(draw::node(&mut bytes)),
+            _ => ops::confirmed(&mut pair, &mut bytes),
+        }
+        pair.check();
+        if step % 4 == 3 {
+            pair.audit();
+        }
+    }
+    pair.clear();
+}
+
+/// A pod that finds no node asks who must leave for it; then, mostly, they are made to.
+fn preempt(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let mut ask = pair.draw(bytes);
+    let what = bytes.byte();
+    if what & 3 != 0 {
+        ask.pod.priority = ask.pod.priority.max(500);
+    }
+    if pair.place(&ask).is_some() {
+        return;
+    }
+    let (found, best) = (pair.core.preempt(&ask.ask()), pair.naive.cheapest(&ask));
+    let cost = found.as_ref().map(|found| (cost(found), found.node.0));
+    assert_eq!(cost, best, "{found:?} for {ask:?}");
+    let Some(found) = found else { return };
+    let victims = victims(pair, &ask, &found);
+    assert_eq!(
+        Some(pair.naive.cost(victims)),
+        cost.map(|(cost, _)| cost),
+        "the cost is the victims'"
+    );
+    let at = found.node.0;
+    assert_eq!(pair.naive.reason(at, &ask, victims), None, "it would still not fit");
+    assert_ne!(pair.naive.reason(at, &ask, NOBODY), None, "nobody need leave");
+    if what & 12 != 0 && pair.naive.pods.len() < PODS {
+        nominate(pair, &ask, &found, victims);
+    }
+    if what & 16 != 0 {
+        stale(pair, &ask, &found);
+    }
+}
+
+fn cost(found: &Preemption) -> Cost {
+    let cost = found.cost;
+    Cost {
+        budgets_broken: cost.budgets_broken,
+        priority_max: cost.priority_max,
+        victims: cost.victims,
+        priority_sum: cost.priority_sum,
+    }
+}
+
+/// The victims as the model's bits: on the node, of lower priority, not leaving already, the highest priority first.
+fn victims(pair: &Pair, ask: &AskSpec, found: &Preemption) -> u64 {
+    let may = pair.naive.candidates(found.node.0, ask);
+    let mut victims = 0_u64;
+    let mut before = i32::MAX;
+    for victim in &found.victims {
+        let place = pair.naive.place_of(*victim).filter(|place| may >> place & 1 == 1);
+        let Some(place) = place else { panic!("{victim:?} may not leave for {ask:?}") };
+        assert_eq!(victims >> place & 1, 0, "a victim twice");
+        victims |= 1 << place;
+        let priority = pair.naive.pods[place].ask.pod.priority;
+        assert!(priority <= before, "the highest priority first");
+        before = priority;
+    }
+    victims
+}
+
+fn nominate(pair: &mut Pair, ask: &AskSpec, found: &Preemption, victims: u64) {
+    let before = pair.naive.clone();
+    for (place, held) in pair.naive.pods.iter_mut().enumerate() {
+        if victims >> place & 1 == 1 {
+            held.state = PodState::Leaving;
+        }
+    }
+    let answer = pair.core.nominate(&ask.ask(), found);
+    if pair.entered(ask, found.node.0, PodState::Nominated, answer).is_none() {
+        // Victims whose ports, terms or pod count still stand in the way: all is as it was.
+        pair.naive = before;
+    }
+}
+
+/// A preemption that is no longer what it was changes nothing.
+fn stale(pair: &mut Pair, ask: &AskSpec, found: &Preemption) {
+    let mut twice = found.clone();
+    if let Some(first) = found.victims.first()
+        && twice.victims.push(*first).is_ok()
+    {
+        assert!(pair.core.nominate(&ask.ask(), &twice).is_err(), "a victim twice");
+    }
+    let elsewhere = Preemption { node: NodeIndex(found.node.0 + 1), ..found.clone() };
+    assert!(pair.core.nominate(&ask.ask(), &elsewhere).is_err(), "victims of another node");
+}
+
+fn take_up(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let nominated = pair.naive.pods.iter().find(|held| held.state == PodState::Nominated);
+    let pod: Option<PodHandle> = nominated.map(|held| held.handle).or_else(|| pair.some_pod(bytes));
+    let Some((pod, place)) = pod.and_then(|pod| Some((pod, pair.naive.place_of(pod)?))) else {
+        return;
+    };
+    let held = &pair.naive.pods[place];
+    let leaving = |one: &&crate::naive::Held| one.state == PodState::Leaving;
+    let waits = pair.naive.pods_on(held.node, NOBODY).find(leaving).is_some();
+    let may = held.state == PodState::Nominated && !waits;
+    let answer = pair.core.take_up(pod);
+    assert_eq!(answer.ok(), may.then_some(NodeIndex(held.node)));
+    if may {
+        pair.naive.pods[place].state = PodState::Assumed;
+    }
+}
+
+/// Who was made to leave is gone.
+fn leave(pair: &mut Pair) {
+    for held in pair.naive.pods.clone() {
+        if held.state == PodState::Leaving {
+            pair.remove_pod(held.handle);
+        }
+    }
+}
