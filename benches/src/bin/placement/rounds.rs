@@ -46,7 +46,7 @@ pub(crate) fn measure(shape: Shape, nodes: usize, decisions: usize) -> Result<Fi
         if shape == Shape::Preemption {
             fill_with_low(&mut placement, &mut arrivals, nodes, &mut pods)?;
         }
-        let mut come = 0;
+        let (mut come, others) = (0, pods.len());
         while come < most {
             let asks = arrivals.some(SOME.min(most - come))?;
             come += asks.len();
@@ -56,7 +56,7 @@ pub(crate) fn measure(shape: Shape, nodes: usize, decisions: usize) -> Result<Fi
             let found = clock.time(&asks, |ask| decide(&mut placement, ask))?;
             pods.extend(found.into_iter().flatten());
         }
-        placed += pods.len();
+        placed += pods.len() - others;
         if shape == Shape::Churn {
             placed += churn(&mut placement, &mut arrivals, &mut pods, &mut clock)?;
         }

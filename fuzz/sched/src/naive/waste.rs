@@ -50,19 +50,21 @@ impl Workload {
 
     fn draw(&mut self) {
         let total: u64 = self.shapes.iter().map(|(_, count)| count).sum();
+        // All pods seen in a row, by shape: the one in the middle of each of so many equal parts.
+        let row: Vec<usize> = (0..)
+            .zip(&self.shapes)
+            .flat_map(|(place, (_, count))| (0..*count).map(move |_| place))
+            .collect();
+        let parts = SAMPLE as u64;
+        let middle = |part: u64| (2 * part + 1) * total / (2 * parts);
+        self.sample = (0..parts)
+            .map(|part| row[usize::try_from(middle(part)).expect("below a usize")])
+            .collect();
+        // Then shuffled.
         let mut seed = 0_u64;
-        self.sample.clear();
-        for _ in 0..SAMPLE {
-            let mut left = split_mix(&mut seed) % total;
-            let mut drawn = 0;
-            for (place, (_, count)) in self.shapes.iter().enumerate() {
-                if left < *count {
-                    drawn = place;
-                    break;
-                }
-                left -= count;
-            }
-            self.sample.push(drawn);
+        for last in (1..SAMPLE).rev() {
+            let other = split_mix(&mut seed) % (last as u64 + 1);
+            self.sample.swap(last, usize::try_from(other).expect("below SAMPLE"));
         }
     }
 }
@@ -124,7 +126,7 @@ impl Naive {
 
     fn waste(&self, free: &Free) -> i64 {
         let total = free.capacity();
-        if total == 0 {
+        if total == 0 || self.workload.shapes.is_empty() {
             return 0;
         }
         let workload = &self.workload;
@@ -137,11 +139,9 @@ impl Naive {
         let useless = useless * 16 / weights.max(1);
         let (mut all, mut best) = (0, 0);
         for order in 0..ORDERS {
-            let turn = order * (SAMPLE / ORDERS);
-            let mut sample = workload.sample.clone();
-            if !sample.is_empty() {
-                sample.rotate_left(turn);
-            }
+            let (turn, stride) = (order * (SAMPLE / ORDERS), 2 * order + 1);
+            let drawn = (0..workload.sample.len()).map(|at| (turn + at * stride) % SAMPLE);
+            let sample: Vec<usize> = drawn.map(|at| workload.sample[at]).collect();
             let filled = free.fill(&sample, workload);
             all += filled;
             best = best.max(filled);
