@@ -113,8 +113,13 @@ impl<'a> Search<'a> {
         true
     }
 
-    /// The lowest highest priority of any set that suffices.
+    /// No set that suffices has a lower highest priority.
     fn priority_floor(&mut self) -> i32 {
+        // Pods that it must be near to may be missed one by one, and need not be when all of them are gone and it is the
+        // first: of several terms, more victims may do less.
+        if 1 < self.question.ask.near.iter().count() {
+            return i32::MIN;
+        }
         self.chosen = [false; NODE_PODS_MAX];
         let mut floor = i32::MIN;
         for index in 0..self.candidates.len() {

@@ -151,3 +151,34 @@ fn leave(pair: &mut Pair) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{NodeSpec, PodSpec, Sizes};
+
+    fn pod(cpu: u32, priority: i32, matches: u8) -> AskSpec {
+        let sizes = Sizes { cpu, pods: 1, ..Sizes::default() };
+        let pod = PodSpec { sizes, priority, matches, ..PodSpec::default() };
+        AskSpec { pod, ..AskSpec::default() }
+    }
+
+    /// Pods that the newcomer wants to be near to count against a set of victims: more victims may be worse.
+    #[test]
+    fn victims_of_low_priority_are_found_beside_company_that_must_stay() {
+        let mut pair = Pair::new(Heap::new(1, 16), profile(0), 1, 16);
+        let sizes = Sizes { cpu: 4000, memory: 1 << 30, pods: 110, ..Sizes::default() };
+        pair.add_node(NodeSpec { sizes, ..NodeSpec::default() });
+        // Terms 0 and 3 have the host as their key.
+        for held in [pod(500, 0, 0), pod(500, 0, 0), pod(500, 0, 0), pod(750, 0, 1), pod(750, 1, 8)]
+        {
+            pair.add_bound(&held, 0, 0);
+        }
+        pair.add_bound(&pod(1000, 1000, 0), 0, 0);
+        let mut ask = pod(1500, 10, 9);
+        ask.near = 9;
+        assert_eq!(pair.place(&ask), None);
+        let cost = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+        assert_eq!(cost, pair.naive.cheapest(&ask));
+    }
+}
