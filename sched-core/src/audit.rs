@@ -7,8 +7,9 @@ use crate::{
     limits::{AFFINITY_TERMS_MAX, BLOCK_MERGE_NODES, BLOCK_NODES, LEVELS},
     order,
     records::{Cell, CheapestRecord, ClassKey, ClassRecord, NONE, NodeRecord, PodState, mib},
+    settle::memory_kib,
     storage::Storage,
-    table::{Placement, memory_kib},
+    table::Placement,
     view::View,
 };
 
@@ -151,7 +152,7 @@ impl View<'_> {
 
     fn audit_classes(&self) -> Audit {
         for (number, class) in self.classes() {
-            let mut fresh = ClassRecord { columns: [0; LEVELS], ..ClassRecord::default() };
+            let mut fresh = ClassRecord { columns: [0; LEVELS as usize], ..ClassRecord::default() };
             for (_, node) in self.nodes().filter(|(_, node)| node.class == number) {
                 fresh.nodes += 1;
                 if node.cell != Cell::OUT {

@@ -87,8 +87,14 @@ pub(crate) fn enter(
     let first = classes.get(bucket as usize)?.bucket;
     let class = classes.get_mut(new as usize)?;
     let own = class.bucket;
-    *class =
-        ClassRecord { key: *key, nodes: 1, next: first, bucket: own, hash, ..ClassRecord::default() };
+    *class = ClassRecord {
+        key: *key,
+        nodes: 1,
+        next: first,
+        bucket: own,
+        hash,
+        ..ClassRecord::default()
+    };
     classes.get_mut(bucket as usize)?.bucket = new;
     Some(new)
 }
@@ -119,8 +125,8 @@ pub(crate) fn leave(state: &mut ClassState, classes: &mut [ClassRecord], at: u32
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a remainder of a u32")]
 fn bucket(state: &ClassState, hash: u64) -> u32 {
-    // The remainder is below a u32.
     (hash % u64::from(state.buckets.max(1))) as u32
 }
 

@@ -69,21 +69,24 @@ impl Refusal {
     }
 
     fn slot(&mut self, reason: Reason) -> Option<&mut u32> {
-        match reason {
-            Reason::Taint(bit) => self.taint.get_mut(bit),
-            Reason::Insufficient(resource) => self.insufficient.get_mut(place_of(resource)),
-            other => self.others.get_mut(number_of(other)),
+        if let Reason::Taint(bit) = reason {
+            return self.taint.get_mut(bit);
         }
+        if let Reason::Insufficient(resource) = reason {
+            return self.insufficient.get_mut(place_of(resource));
+        }
+        self.others.get_mut(number_of(reason))
     }
 
     /// How many nodes were counted under this reason.
     pub fn of(&self, reason: Reason) -> u32 {
-        let slot = match reason {
-            Reason::Taint(bit) => self.taint.get(bit),
-            Reason::Insufficient(resource) => self.insufficient.get(place_of(resource)),
-            other => self.others.get(number_of(other)),
-        };
-        slot.copied().unwrap_or(0)
+        if let Reason::Taint(bit) = reason {
+            return self.taint.get(bit).copied().unwrap_or(0);
+        }
+        if let Reason::Insufficient(resource) = reason {
+            return self.insufficient.get(place_of(resource)).copied().unwrap_or(0);
+        }
+        self.others.get(number_of(reason)).copied().unwrap_or(0)
     }
 }
 
@@ -149,7 +152,10 @@ impl View<'_> {
     /// Whether no node of the class is refused by what the class shares.
     pub(crate) fn class_admits(&self, question: &Question<'_>, key: &ClassKey) -> bool {
         let pod = &question.ask.pod;
-        question.extended & !key.extended == 0
+        // Any order gives the same answer: what is read and ruled out first is what differs most.
+        !key.matching.intersects(&pod.repels)
+            && !key.repelling.intersects(&pod.matches)
+            && question.extended & !key.extended == 0
             && pod.devices.count() <= key.devices
             && before_amounts(question.ask, key).is_none()
             && (question.is_simple || after_amounts(self, question, key).is_none())

@@ -43,7 +43,6 @@ pub(crate) fn steps(cpu_milli: u32, memory_bytes: u64) -> (u32, u64) {
 }
 
 fn level(amount: u64, step: u64) -> u32 {
-    // LEVEL_LAST is 63.
     (amount / step.max(1)).min(LEVEL_LAST) as u32
 }
 
@@ -74,10 +73,8 @@ impl Size {
         let parts = |ask: u64, step: u64| {
             // Where the product is beyond the range, a step is a multiple of a part or the pod is larger than the node.
             let product = ask.checked_mul(PARTS as u64);
-            let parts = product.map_or_else(
-                || ask / (step / PARTS as u64).max(1),
-                |product| product / step,
-            );
+            let parts = product
+                .map_or_else(|| ask / (step / PARTS as u64).max(1), |product| product / step);
             i64::try_from(parts).unwrap_or(WHOLE).min(WHOLE)
         };
         let assumed_cpu = if cpu == 0 { u64::from(CPU_MILLI_ASSUMED) } else { cpu };

@@ -97,8 +97,7 @@ impl<S: Storage> Placement<S> {
         let mut order = self.by_size(batch);
         let priority = |index: &usize| batch.get(*index).map_or(0, |ask| ask.pod.priority);
         // By size within a priority: the sort keeps what is equal, by the place it has.
-        let mut ranked: Vec<(core::cmp::Reverse<i32>, usize, usize), BATCH_PODS_MAX> =
-            Vec::new();
+        let mut ranked: Vec<(core::cmp::Reverse<i32>, usize, usize), BATCH_PODS_MAX> = Vec::new();
         for (rank, index) in order.iter().enumerate() {
             let fits = ranked.push((core::cmp::Reverse(priority(index)), rank, *index)).is_ok();
             debug_assert!(fits);

@@ -27,7 +27,7 @@ pub const SPREADS_MAX: usize = 8;
 /// Pending pods that one batch looks at together.
 pub const BATCH_PODS_MAX: usize = 256;
 /// Steps of free CPU and of free memory, from none to all of a node, that scores tell apart.
-pub const LEVELS: usize = 64;
+pub const LEVELS: u32 = 64;
 /// Nodes in one block of the order.
 pub const BLOCK_NODES: usize = 32;
 /// Blocks next to each other hold more nodes than this together.

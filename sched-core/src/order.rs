@@ -20,12 +20,13 @@ pub(crate) fn key(class: u32, cell: Cell) -> u64 {
 }
 
 /// The node of an entry.
+#[expect(clippy::cast_possible_truncation, reason = "the low half of the key is the index")]
 pub(crate) fn node_of(key: u64) -> u32 {
-    // The low half of the key is the index.
     (key & u64::from(u32::MAX)) as u32
 }
 
 /// The cell of an entry.
+#[expect(clippy::cast_possible_truncation, reason = "a cell has 12 bits")]
 pub(crate) fn cell_of(key: u64) -> Cell {
     Cell((key >> INDEX_BITS) as u16 & ((1 << CELL_BITS) - 1))
 }
@@ -101,7 +102,7 @@ impl<'a> Order<'a> {
 
 fn entries(blocks: &[BlockRecord], block: u32) -> &[Entry] {
     let block = blocks.get(block as usize);
-    block.and_then(|block| block.entries.get(..block.len as usize)).unwrap_or_default()
+    block.and_then(|block| block.entries.get(..block.len)).unwrap_or_default()
 }
 
 /// The place of the block that has, or would have, this key.
@@ -135,8 +136,7 @@ impl OrderMut<'_> {
 
     fn summarize(&mut self, place: usize) {
         let Some(block) = self.live().get(place).map(|summary| summary.block) else { return };
-        let mut summary =
-            BlockSummary { first: u64::MAX, block, cpu_max: 0, memory_kib_max: 0 };
+        let mut summary = BlockSummary { first: u64::MAX, block, cpu_max: 0, memory_kib_max: 0 };
         for entry in entries(self.blocks, block) {
             summary.first = summary.first.min(entry.key);
             summary.cpu_max = summary.cpu_max.max(entry.cpu);
@@ -153,12 +153,12 @@ impl OrderMut<'_> {
             self.open(0);
         }
         let mut place = position(self.live(), entry.key);
-        if self.block_at(place).is_some_and(|block| block.len as usize == BLOCK_NODES) {
+        if self.block_at(place).is_some_and(|block| block.len == BLOCK_NODES) {
             self.split(place);
             place = position(self.live(), entry.key);
         }
         let Some(block) = self.block_at(place) else { return };
-        let len = block.len as usize;
+        let len = block.len;
         let held = block.entries.get(..len).unwrap_or_default();
         let at = held.partition_point(|one| one.key < entry.key);
         if let Some(tail) = block.entries.get_mut(at..=len) {
@@ -175,7 +175,7 @@ impl OrderMut<'_> {
     pub(crate) fn update(&mut self, entry: Entry) {
         let place = position(self.live(), entry.key);
         let Some(block) = self.block_at(place) else { return };
-        let len = block.len as usize;
+        let len = block.len;
         let held = block.entries.get_mut(..len).unwrap_or_default();
         if let Ok(at) = held.binary_search_by_key(&entry.key, |one| one.key)
             && let Some(slot) = held.get_mut(at)
@@ -189,7 +189,7 @@ impl OrderMut<'_> {
     pub(crate) fn remove(&mut self, key: u64) {
         let place = position(self.live(), key);
         let Some(block) = self.block_at(place) else { return };
-        let len = block.len as usize;
+        let len = block.len;
         let held = block.entries.get_mut(..len).unwrap_or_default();
         let Ok(at) = held.binary_search_by_key(&key, |one| one.key) else { return };
         if let Some(tail) = held.get_mut(at..) {
@@ -252,12 +252,12 @@ impl OrderMut<'_> {
         let half = BLOCK_NODES / 2;
         let Some(full) = self.block_at(place) else { return };
         let entries = full.entries;
-        full.len = half as u32;
+        full.len = half;
         if let Some(new) = self.block_at(place + 1) {
             for (slot, entry) in new.entries.iter_mut().zip(entries.iter().skip(half)) {
                 *slot = *entry;
             }
-            new.len = half as u32;
+            new.len = half;
         }
         self.summarize(place);
         self.summarize(place + 1);
@@ -274,7 +274,7 @@ impl OrderMut<'_> {
         };
         let behind = entries(self.blocks, next).len();
         let Some(block) = self.block_at(place) else { return false };
-        let len = block.len as usize;
+        let len = block.len;
         if BLOCK_MERGE_NODES < len + behind {
             return false;
         }
@@ -287,7 +287,7 @@ impl OrderMut<'_> {
             }
         }
         if let Some(block) = self.block_at(place) {
-            block.len += behind as u32;
+            block.len += behind;
         }
         self.close(place + 1);
         self.summarize(place);

@@ -8,11 +8,12 @@ use heapless::Vec;
 
 use crate::{
     ask::Ask,
+    change::Core,
     limits::NODE_PODS_MAX,
     question::Question,
     records::{CheapestRecord, PodState, mib},
     storage::Storage,
-    table::{Core, Error, NodeIndex, Placement, PodHandle},
+    table::{Error, NodeIndex, Placement, PodHandle},
     victims::{Candidates, Search},
     view::View,
 };

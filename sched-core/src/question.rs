@@ -280,7 +280,11 @@ impl View<'_> {
     }
 
     /// A class's domain of a topology key; `None`: it lacks the label.
-    pub(crate) fn domain(&self, key: &ClassKey, label: u8) -> Option<&crate::records::DomainRecord> {
+    pub(crate) fn domain(
+        &self,
+        key: &ClassKey,
+        label: u8,
+    ) -> Option<&crate::records::DomainRecord> {
         self.tables.domains.get(usize::from(key.domain(label).0))
     }
 

@@ -33,7 +33,13 @@ pub struct Move {
 impl Default for Move {
     fn default() -> Self {
         let nowhere = NodeIndex(NONE);
-        Self { pod: PodHandle { index: NONE, life: 0 }, from: nowhere, to: nowhere, devices: 0, previous: NONE }
+        Self {
+            pod: PodHandle { index: NONE, life: 0 },
+            from: nowhere,
+            to: nowhere,
+            devices: 0,
+            previous: NONE,
+        }
     }
 }
 
@@ -58,7 +64,8 @@ impl<S: Storage> Placement<S> {
         ask_of: &'a dyn Fn(PodHandle) -> Option<&'a Ask>,
         moves: &mut [Move],
     ) -> usize {
-        let mut trial = Trial { moves, made: 0, disrupted: [0; BUDGETS_MAX], ask_of, weights: self.weights() };
+        let mut trial =
+            Trial { moves, made: 0, disrupted: [0; BUDGETS_MAX], ask_of, weights: self.weights() };
         let mut floor = None;
         while let Some(next) = self.emptiest_after(trial.weights, floor) {
             self.drain(next.1, &mut trial);
@@ -77,7 +84,8 @@ impl<S: Storage> Placement<S> {
         ask_of: &'a dyn Fn(PodHandle) -> Option<&'a Ask>,
         moves: &mut [Move],
     ) -> Option<(NodeIndex, usize)> {
-        let mut trial = Trial { moves, made: 0, disrupted: [0; BUDGETS_MAX], ask_of, weights: self.weights() };
+        let mut trial =
+            Trial { moves, made: 0, disrupted: [0; BUDGETS_MAX], ask_of, weights: self.weights() };
         let mut best: Option<(usize, NodeIndex)> = None;
         let mut at = 0;
         loop {
@@ -178,15 +186,13 @@ impl<S: Storage> Placement<S> {
         node: NodeIndex,
         from: (u32, u32),
     ) -> Option<(NodeIndex, NodeIndex)> {
-        let in_use = |from: u32| {
-            self.nodes_from(from).filter(|(at, one)| *at != node && one.pods != NONE)
-        };
+        let in_use =
+            |from: u32| self.nodes_from(from).filter(|(at, one)| *at != node && one.pods != NONE);
         for (second, here) in in_use(from.0) {
             let room = here.free();
             let start = if second.0 == from.0 { from.1 } else { 0 };
             let mut others = in_use(start).filter(|(third, _)| *third != second);
-            let found =
-                others.find(|(_, there)| wanted.fits(&room.saturating_add(&there.free())));
+            let found = others.find(|(_, there)| wanted.fits(&room.saturating_add(&there.free())));
             if let Some((third, _)) = found {
                 return Some((second, third));
             }
@@ -295,7 +301,8 @@ impl<S: Storage> Placement<S> {
     fn undo(&mut self, trial: &mut Trial<'_, '_>, left: usize) {
         while left < trial.made {
             trial.made -= 1;
-            let Some(Move { pod, from, devices, previous, .. }) = trial.moves.get(trial.made).copied() else { return };
+            let Some(made) = trial.moves.get(trial.made).copied() else { return };
+            let Move { pod, from, devices, previous, .. } = made;
             let Some((_, record)) = self.pod(pod) else { return };
             let budgets = record.pod.budgets;
             let mut core = self.core();
@@ -306,7 +313,11 @@ impl<S: Storage> Placement<S> {
     }
 
     /// The node in use with the least on it, after that one: by share of what it has, then by index.
-    fn emptiest_after(&self, weights: Weights, floor: Option<(u64, NodeIndex)>) -> Option<(u64, NodeIndex)> {
+    fn emptiest_after(
+        &self,
+        weights: Weights,
+        floor: Option<(u64, NodeIndex)>,
+    ) -> Option<(u64, NodeIndex)> {
         let nodes = self.nodes().filter(|(_, node)| node.pods != NONE);
         let filled = nodes.map(|(at, node)| (weights.fill(node), at));
         filled.filter(|one| floor.is_none_or(|floor| floor < *one)).min()
@@ -378,7 +389,10 @@ impl Weights {
         let (mut cpu, mut memory) = ((0_u128, 0_u128), (0_u128, 0_u128));
         for (total, free) in nodes {
             cpu = (cpu.0 + u128::from(total.cpu_milli), cpu.1 + u128::from(free.cpu_milli));
-            memory = (memory.0 + u128::from(total.memory_bytes), memory.1 + u128::from(free.memory_bytes));
+            memory = (
+                memory.0 + u128::from(total.memory_bytes),
+                memory.1 + u128::from(free.memory_bytes),
+            );
         }
         // At most a thousand to one.
         let weight = |(total, free): (u128, u128)| {
@@ -391,7 +405,8 @@ impl Weights {
     /// A share of a node, weighed; of a whole node a million times the weights.
     fn size(self, amounts: &Amounts, total: &Amounts) -> u64 {
         let cpu = u64::from(amounts.cpu_milli) * 1_000_000 / u64::from(total.cpu_milli.max(1));
-        let memory = u128::from(amounts.memory_bytes) * 1_000_000 / u128::from(total.memory_bytes.max(1));
+        let memory =
+            u128::from(amounts.memory_bytes) * 1_000_000 / u128::from(total.memory_bytes.max(1));
         let memory = u64::try_from(memory).unwrap_or(u64::MAX);
         (cpu * self.cpu).saturating_add(memory.saturating_mul(self.memory))
     }

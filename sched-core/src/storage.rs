@@ -3,7 +3,8 @@
 use crate::{
     limits::blocks_for,
     records::{
-        BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord, NodeRecord, PodRecord,
+        BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord,
+        NodeRecord, PodRecord,
     },
     workload::{MemoRecord, ShapeRecord},
 };

@@ -11,8 +11,8 @@ use crate::{
     limits::{BUDGETS_MAX, DEVICE_MILLI, DEVICES_MAX, NODE_PODS_MAX, VICTIM_STEPS_MAX},
     preempt::Cost,
     question::Question,
-    records::{ClassKey, NodeRecord, PodRecord, PodState},
-    table::{PodHandle, take},
+    records::{ClassKey, NodeRecord, PodRecord, PodState, take},
+    table::PodHandle,
     view::View,
 };
 
@@ -303,9 +303,10 @@ impl<'a> Search<'a> {
         };
         near.iter().all(|term| matching(term).is_some_and(|count| is_first || away(term) < count))
             && pod.repels.iter().all(|term| matching(term).is_none_or(|count| count <= away(term)))
-            && pod.matches.iter().all(|term| {
-                !view.state.repelled.contains(term) || repelling(term) == 0
-            })
+            && pod
+                .matches
+                .iter()
+                .all(|term| !view.state.repelled.contains(term) || repelling(term) == 0)
             && self.question.spread_without(&view, key, Some(self.at), away).is_none()
     }
 }

@@ -1,14 +1,17 @@
 //! The mirror while it is read: the search for a node, and its score.
 
+use core::{cmp::Reverse, ops::Range};
+
 use crate::{
     ask::{Ask, DeviceAsk, Domain, NodeOffer, Strength, Terms, TopologyKey},
     fit::{self, Size},
     limits::{DEVICE_MILLI, DEVICES_MAX},
     order::{self, Order},
     question::Question,
-    records::{Cell, ClassKey, ClassRecord, NONE, NodeRecord, PodRecord, PodState},
+    records::{Cell, ClassKey, ClassRecord, NONE, NodeRecord, PodRecord, PodState, take},
+    settle::memory_kib,
     storage::Tables,
-    table::{NodeIndex, PodHandle, State, memory_kib, take},
+    table::{NodeIndex, PodHandle, State},
 };
 
 /// See the module.
@@ -110,11 +113,20 @@ impl<'a> View<'a> {
         self.best(&question, |_| true).map(|(_, at)| NodeIndex(at))
     }
 
+    pub(crate) fn place_by_scan(&self, ask: &Ask) -> Option<NodeIndex> {
+        let question = self.question(ask);
+        let fitting = self.nodes().filter(|(at, node)| self.reason(&question, *at, node).is_none());
+        let scored = fitting.map(|(at, node)| (self.score(&question, at, node), Reverse(at)));
+        scored.max().map(|(_, Reverse(at))| NodeIndex(at))
+    }
+
     /// The best node that `allows` lets through. The question's own node is not looked at.
     pub(crate) fn best(&self, question: &Question<'_>, allows: impl Fn(u32) -> bool) -> Best {
         let gradient = self.state.profile.fragmentation_weight != 0;
         let mut best = None;
-        for (number, class) in self.classes() {
+        let used = self.tables.classes.get(..self.state.classes.fresh as usize);
+        for (number, class) in (0_u32..).zip(used.unwrap_or_default()) {
+            // Of a free record no cell has a node.
             if class.rows == 0 || !self.class_admits(question, &class.key) {
                 continue;
             }
@@ -127,7 +139,7 @@ impl<'a> View<'a> {
         best
     }
 
-    /// Cells of one class, best first, until none can be better: nodes of one cell score alike.
+    /// Cells of one class, row by row, best first, until none can be better: nodes of one cell score alike.
     fn best_by_cell(
         &self,
         question: &Question<'_>,
@@ -141,46 +153,54 @@ impl<'a> View<'a> {
         let mut rows = class.rows & u64::MAX << size.row;
         let nearest = if size.packs() { size.column } else { u64::BITS - 1 };
         while let Some(row) = next(&mut rows, size.packs()) {
-            // No cell of this row, and none of the rows after it, scores more than this.
-            let bound = base + size.score(row, nearest);
-            if best.is_some_and(|(so_far, _)| bound < so_far) {
-                return;
-            }
             let mut columns = class.columns_of(row) & u64::MAX << size.column;
             while let Some(column) = next(&mut columns, size.packs()) {
                 let score = base + size.score(row, column);
                 if best.is_some_and(|(so_far, _)| score < so_far) {
                     break;
                 }
-                let limit = best.filter(|(so_far, _)| *so_far == score).map_or(NONE, |(_, at)| at);
-                let cell = Cell::new(row, column);
-                if let Some(at) = self.first_in(question, number, cell, limit, allows) {
-                    *best = Some((score, at));
+                let from = Cell::new(row, column);
+                let mut last = from;
+                if size.packs() {
+                    // The order has the other cells of the row behind this one, and they score less.
+                    (columns, last) = (0, Cell::new(row, u64::BITS - 1));
                 }
+                let (from, to) = (order::key(number, from), order::key(number, last.next()));
+                self.first_in(question, from..to, base, &size, allows, best);
+            }
+            // No cell of the rows after this one scores more than the nearest of this row would.
+            if best.is_some_and(|(so_far, _)| base + size.score(row, nearest) < so_far) {
+                return;
             }
         }
     }
 
-    /// The first node of a cell, below `limit`, that has what is asked for.
+    /// The first node of some cells, which score less from one to the next, that has what is asked for, if it is better
+    /// than the best so far.
     fn first_in(
         &self,
         question: &Question<'_>,
-        class: u32,
-        cell: Cell,
-        limit: u32,
+        keys: Range<u64>,
+        base: i64,
+        size: &Size,
         allows: &impl Fn(u32) -> bool,
-    ) -> Option<u32> {
-        let first = order::key(class, cell);
+        best: &mut Best,
+    ) {
         let requests = &question.ask.pod.requests;
         let (cpu, memory) = (requests.cpu_milli, memory_kib(requests.memory_bytes));
-        let mut entries = self.order().range(first, first | u64::from(limit), cpu, memory);
-        let entry = entries.find(|entry| {
+        for entry in self.order().range(keys.start, keys.end, cpu, memory) {
+            let at = order::node_of(entry.key);
+            let score = base + size.score_of(order::cell_of(entry.key));
+            if best.is_some_and(|(so_far, index)| score < so_far || score == so_far && index < at) {
+                return;
+            }
             // More KiB than asked for are enough bytes; as many KiB need a look.
             let surely = question.is_plain && memory < entry.memory_kib;
-            let at = order::node_of(entry.key);
-            (surely || self.has_all(question, at)) && allows(at)
-        });
-        entry.map(|entry| order::node_of(entry.key))
+            if (surely || self.has_all(question, at)) && allows(at) {
+                *best = Some((score, at));
+                return;
+            }
+        }
     }
 
     fn has_all(&self, question: &Question<'_>, at: u32) -> bool {
@@ -205,7 +225,7 @@ impl<'a> View<'a> {
         let size = Size::new(&question.ask.pod, &class.key, &self.state.profile);
         let requests = &question.ask.pod.requests;
         let (cpu, memory) = (requests.cpu_milli, memory_kib(requests.memory_bytes));
-        let (from, to) = (order::key(number, Cell(0)), order::key(number + 1, Cell(0)));
+        let (from, to) = (order::key(number, Cell::FIRST), order::key(number + 1, Cell::FIRST));
         for entry in self.order().range(from, to, cpu, memory) {
             let at = order::node_of(entry.key);
             if !self.has_all(question, at) || !allows(at) {
@@ -295,12 +315,7 @@ impl<'a> View<'a> {
     }
 
     /// The devices that a pod gets on a node that has them.
-    pub(crate) fn choose_devices(
-        &self,
-        question: &Question<'_>,
-        at: u32,
-        node: &NodeRecord,
-    ) -> u8 {
+    pub(crate) fn choose_devices(&self, question: &Question<'_>, at: u32, node: &NodeRecord) -> u8 {
         debug_assert!(self.reason(question, at, node).is_none());
         let devices = question.ask.pod.devices;
         if self.state.profile.fragmentation_weight == 0 || devices.count() != 1 {
@@ -323,12 +338,6 @@ impl<'a> View<'a> {
             mask |= 1 << bit;
         }
         mask
-    }
-
-    /// Entries are in the order only while their node is open.
-    #[cfg(test)]
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &'a crate::records::Entry> {
-        self.order().range(0, u64::MAX, 0, 0)
     }
 }
 

@@ -12,11 +12,12 @@ use core::cell::Cell;
 
 use crate::{
     ask::{Ask, DeviceAsk, Requirements},
+    change::Core,
     limits::{DEVICES_MAX, ROLLOUTS, SAMPLE_PODS, SHAPES_MAX},
     question::Question,
-    records::{ClassKey, NodeRecord},
+    records::{ClassKey, NodeRecord, take},
     storage::Storage,
-    table::{Core, Placement, take},
+    table::Placement,
     view::View,
 };
 
@@ -132,22 +133,31 @@ impl Core<'_> {
         }
     }
 
-    /// Draws the sample anew, by a generator with a fixed seed: the same workload, the same sample (P3).
+    /// Draws the sample anew: each shape as often as its share of the workload says (systematic sampling), in an order
+    /// shuffled by a generator with a fixed seed: the same workload, the same sample (P3).
     fn draw(&mut self) {
         let workload = &mut self.state.workload;
         workload.version = workload.version.wrapping_add(1).max(1);
         let shapes = self.tables.shapes.get(..workload.shapes as usize).unwrap_or_default();
         let total: u64 = shapes.iter().map(|shape| u64::from(shape.count)).sum();
+        let (mut shape, mut upto) = (0_u8, 0);
+        let mut counts = shapes.iter().map(|shape| u64::from(shape.count));
+        let mut left = counts.next().unwrap_or(0);
+        for (slot, index) in workload.sample.iter_mut().zip(0_u64..) {
+            // The middle of each of so many equal parts.
+            let wanted = (2 * index + 1) * total / (2 * SAMPLE_PODS as u64);
+            while upto + left <= wanted {
+                upto += left;
+                let Some(next) = counts.next() else { break };
+                (left, shape) = (next, shape.saturating_add(1));
+            }
+            *slot = shape;
+        }
         let mut seed = 0_u64;
-        for slot in &mut workload.sample {
-            let mut left = next_random(&mut seed) % total.max(1);
-            let drawn = shapes.iter().position(|shape| {
-                let here = left < u64::from(shape.count);
-                left = left.saturating_sub(u64::from(shape.count));
-                here
-            });
-            // SHAPES_MAX is 256.
-            *slot = drawn.and_then(|drawn| u8::try_from(drawn).ok()).unwrap_or(0);
+        for last in (1..SAMPLE_PODS).rev() {
+            #[expect(clippy::cast_possible_truncation, reason = "a remainder of a usize")]
+            let other = (next_random(&mut seed) % (last as u64 + 1)) as usize;
+            workload.sample.swap(last, other);
         }
     }
 }
@@ -215,7 +225,7 @@ impl View<'_> {
         }
         let version = self.state.workload.version;
         let slots = self.tables.memos.len().max(1) as u64;
-        // The remainder is below the table's length.
+        #[expect(clippy::cast_possible_truncation, reason = "below the table's length")]
         let memo = self.tables.memos.get((left.hash() % slots) as usize);
         if let Some((of_version, same, waste)) = memo.map(|memo| memo.known.get())
             && of_version == version
@@ -247,8 +257,11 @@ impl View<'_> {
         let (mut used_by_all, mut used_by_best) = (0, 0);
         let (orders, step) = (ROLLOUTS as u64, SAMPLE_PODS / ROLLOUTS);
         for order in 0..ROLLOUTS {
-            let (front, back) = workload.sample.split_at_checked(order * step).unwrap_or_default();
-            let filled = left.fill(back.iter().chain(front), shapes);
+            // Each order has a start and an (odd) stride of its own, so that it meets each pod of the sample once.
+            let sample = &workload.sample;
+            let drawn = (0..SAMPLE_PODS)
+                .filter_map(|at| sample.get((order * step + at * (2 * order + 1)) % SAMPLE_PODS));
+            let filled = left.fill(drawn, shapes);
             used_by_all += filled;
             used_by_best = used_by_best.max(filled);
         }
@@ -309,11 +322,7 @@ impl Left {
     }
 
     /// The capacity that the pods drawn use, one after the other, each that still fits.
-    fn fill<'a>(
-        &self,
-        sample: impl Iterator<Item = &'a u8>,
-        shapes: &[ShapeRecord],
-    ) -> u64 {
+    fn fill<'a>(&self, sample: impl Iterator<Item = &'a u8>, shapes: &[ShapeRecord]) -> u64 {
         let mut left = *self;
         for number in sample {
             let Some(shape) = shapes.get(usize::from(*number)) else { continue };
@@ -323,8 +332,7 @@ impl Left {
             left.cpu_milli -= shape.cpu_milli;
             left.memory_bytes -= shape.memory_bytes;
             for _ in 0..shape.devices.count() {
-                let enough =
-                    left.devices.iter_mut().filter(|free| shape.devices.milli() <= **free);
+                let enough = left.devices.iter_mut().filter(|free| shape.devices.milli() <= **free);
                 if let Some(tightest) = enough.min_by_key(|free| **free) {
                     *tightest -= shape.devices.milli();
                 }
