@@ -49,20 +49,22 @@ impl Workload {
     }
 
     fn draw(&mut self) {
+        // Each shape as often as its share says, in a shuffled order.
         let total: u64 = self.shapes.iter().map(|(_, count)| count).sum();
-        let mut seed = 0_u64;
         self.sample.clear();
-        for _ in 0..SAMPLE {
-            let mut left = split_mix(&mut seed) % total;
-            let mut drawn = 0;
-            for (place, (_, count)) in self.shapes.iter().enumerate() {
-                if left < *count {
-                    drawn = place;
-                    break;
-                }
-                left -= count;
-            }
-            self.sample.push(drawn);
+        for part in 0..SAMPLE as u64 {
+            let wanted = (2 * part + 1) * total / (2 * SAMPLE as u64);
+            let mut upto = 0;
+            let drawn = self.shapes.iter().position(|(_, count)| {
+                upto += count;
+                wanted < upto
+            });
+            self.sample.push(drawn.unwrap_or(0));
+        }
+        let mut seed = 0_u64;
+        for last in (1..SAMPLE).rev() {
+            let other = split_mix(&mut seed) % (last as u64 + 1);
+            self.sample.swap(last, other as usize);
         }
     }
 }
@@ -137,12 +139,10 @@ impl Naive {
         let useless = useless * 16 / weights.max(1);
         let (mut all, mut best) = (0, 0);
         for order in 0..ORDERS {
-            let turn = order * (SAMPLE / ORDERS);
-            let mut sample = workload.sample.clone();
-            if !sample.is_empty() {
-                sample.rotate_left(turn);
-            }
-            let filled = free.fill(&sample, workload);
+            // A start and an odd stride: each pod of the sample once.
+            let turn = |at| (order * (SAMPLE / ORDERS) + at * (2 * order + 1)) % SAMPLE;
+            let sample = (0..SAMPLE).filter_map(|at| workload.sample.get(turn(at)).copied());
+            let filled = free.fill(sample, workload);
             all += filled;
             best = best.max(filled);
         }
@@ -182,10 +182,10 @@ impl Free {
     }
 
     /// The capacity that pods use, one after the other, each that still fits.
-    fn fill(&self, sample: &[usize], workload: &Workload) -> u64 {
+    fn fill(&self, sample: impl Iterator<Item = usize>, workload: &Workload) -> u64 {
         let mut left = self.clone();
         for drawn in sample {
-            let (shape, _) = &workload.shapes[*drawn];
+            let (shape, _) = &workload.shapes[drawn];
             if !left.concerns(shape) || !left.takes(shape) {
                 continue;
             }
