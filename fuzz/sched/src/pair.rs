@@ -253,7 +253,7 @@ impl Pair {
         };
         let resources = RESOURCES.map(Reason::Insufficient);
         for reason in REASONS.into_iter().chain(resources).chain(TAINTS.map(Reason::Taint)) {
-            assert_eq!(theirs.of(reason), count(reason), "nodes refused for {reason:?}");
+            assert_eq!(theirs.of(reason), count(reason), "nodes refused for {reason:?}: {ask:?}");
         }
     }
 
