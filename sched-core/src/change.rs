@@ -57,7 +57,17 @@ impl Core<'_> {
         self.tables.classes.get(class as usize).map_or_else(ClassKey::default, |class| class.key)
     }
 
-    pub(crate) fn assume(
+    pub(crate) fn assume(&mut self, ask: &Ask, at: NodeIndex) -> Result<PodHandle, Error> {
+        let view = self.view();
+        let node = view.node(at.0).ok_or(Error::NoNode)?;
+        if let Some(reason) = view.reason(&view.question(ask), at.0, node) {
+            return Err(Error::Refused(reason));
+        }
+        self.enter_chosen(ask, at, PodState::Assumed)
+    }
+
+    /// Enters a pod on a node that was found to have room for it.
+    pub(crate) fn enter_chosen(
         &mut self,
         ask: &Ask,
         at: NodeIndex,
@@ -65,11 +75,7 @@ impl Core<'_> {
     ) -> Result<PodHandle, Error> {
         let view = self.view();
         let node = view.node(at.0).ok_or(Error::NoNode)?;
-        let question = view.question(ask);
-        if let Some(reason) = view.reason(&question, at.0, node) {
-            return Err(Error::Refused(reason));
-        }
-        let devices = view.choose_devices(&question, at.0, node);
+        let devices = view.choose_devices(&view.question(ask), at.0, node);
         self.enter(&ask.pod, at.0, state, devices)
     }
 

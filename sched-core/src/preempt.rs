@@ -9,6 +9,7 @@ use heapless::Vec;
 use crate::{
     ask::Ask,
     change::Core,
+    filter::Reason,
     limits::{CHEAPEST_NODES, NODE_PODS_MAX},
     question::Question,
     records::PodState,
@@ -53,26 +54,19 @@ impl<S: Storage> Placement<S> {
     }
 
     /// Keeps a node for a pod: the victims leave, and their room is the pod's. They stay in the mirror, as
-    /// [`PodState::Leaving`], until they are removed; the handle given becomes an assumed pod by [`Self::take_up`].
+    /// [`PodState::Leaving`], until they are removed; the handle given becomes an assumed pod by [`Self::take_up`]. Ports,
+    /// affinity and spread are looked at as if the victims were gone, as [`Self::preempt`] does.
     pub fn nominate(&mut self, ask: &Ask, chosen: &Preemption) -> Result<PodHandle, Error> {
+        self.view().would_fit(ask, chosen)?;
         let mut core = self.core();
         let mut before: Vec<PodState, NODE_PODS_MAX> = Vec::new();
-        let mut sent_away = Ok(());
         for victim in &chosen.victims {
-            // A victim named twice is leaving already.
-            match core.pod_mut(*victim).map(|record| (record.node, record.state)) {
-                Ok((at, state)) if at == chosen.node.0 && state != PodState::Leaving => {
-                    let fits = before.push(state).is_ok();
-                    debug_assert!(fits);
-                    core.change_state(*victim, PodState::Leaving);
-                }
-                Ok(_) | Err(_) => {
-                    sent_away = Err(Error::Stale);
-                    break;
-                }
-            }
+            let state = core.pod_mut(*victim)?.state;
+            let fits = before.push(state).is_ok();
+            debug_assert!(fits);
+            core.change_state(*victim, PodState::Leaving);
         }
-        let entered = sent_away.and_then(|()| core.assume(ask, chosen.node, PodState::Nominated));
+        let entered = core.enter_chosen(ask, chosen.node, PodState::Nominated);
         if entered.is_err() {
             for (victim, state) in chosen.victims.iter().zip(&before) {
                 core.change_state(*victim, *state);
@@ -112,6 +106,30 @@ impl Core<'_> {
 }
 
 impl View<'_> {
+    /// Whether a pod fits on a node once these victims are gone, which are there and not leaving yet, each named once.
+    fn would_fit(&self, ask: &Ask, chosen: &Preemption) -> Result<(), Error> {
+        let at = chosen.node.0;
+        let node = self.node(at).ok_or(Error::NoNode)?;
+        let mut victims: Candidates<'_> = Vec::new();
+        for victim in &chosen.victims {
+            let mut there = self.pods_of(at);
+            let pod = there.find(|(pod, one)| pod == victim && one.state != PodState::Leaving);
+            let again = victims.iter().any(|(pod, _)| pod == victim);
+            let pod = pod.filter(|_| !again).ok_or(Error::Stale)?;
+            let fits = victims.push(pod).is_ok();
+            debug_assert!(fits);
+        }
+        let question = self.question(ask);
+        let admits = ask.node.is_none_or(|only| only == chosen.node)
+            && self.class_key(node.class).is_some_and(|key| question.could_admit(key));
+        if admits && Search::new(*self, &question, at, node, victims).fits_without_all() {
+            return Ok(());
+        }
+        // If it would fit with them, they are those that it must be near to.
+        let reason = self.reason(&question, at, node).unwrap_or(Reason::PodAffinity);
+        Err(Error::Refused(reason))
+    }
+
     fn preempt(&self, ask: &Ask) -> Option<Preemption> {
         let question = self.question(ask);
         let mut best: Option<Preemption> = None;

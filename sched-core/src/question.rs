@@ -205,12 +205,24 @@ impl Question<'_> {
                 Allowed::OnHost { term, least, more } => {
                     let count = host.map_or(0, |at| view.matching_on(at, term));
                     if host.is_some() && too_many(count, term, least, more) {
-                        return Some(Reason::Spread);
+                        // A node that lacks the label of another one does not count, so it cannot have too many.
+                        let lacks = self.lacks_label(view, key);
+                        return Some(if lacks { Reason::SpreadLabel } else { Reason::Spread });
                     }
                 }
             }
         }
         None
+    }
+
+    /// Whether nodes of the class lack the label of a required spread constraint.
+    fn lacks_label(&self, view: &View<'_>, key: &ClassKey) -> bool {
+        self.allowed.iter().take(self.ask.spreads.len()).any(|allowed| match *allowed {
+            Allowed::Anything | Allowed::OnHost { .. } => false,
+            Allowed::Matching { label, .. } | Allowed::Unblocked { label, .. } => {
+                view.domain(key, label).is_none()
+            }
+        })
     }
 
     /// Whether a node of the class might take the pod if pods left it.

@@ -227,7 +227,7 @@ impl<S: Storage> Placement<S> {
 
     /// Gives a pod its node before the binding is written. Refuses what does not fit (P1).
     pub fn assume(&mut self, ask: &Ask, at: NodeIndex) -> Result<PodHandle, Error> {
-        self.core().assume(ask, at, PodState::Assumed)
+        self.core().assume(ask, at)
     }
 
     /// Enters a pod that is bound already, whoever bound it: the world is mirrored as it is, fitting or not. Devices

@@ -69,6 +69,14 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Whether the pod fits when all candidates are gone.
+    pub(crate) fn fits_without_all(&mut self) -> bool {
+        for slot in self.chosen.iter_mut().take(self.candidates.len()) {
+            *slot = true;
+        }
+        self.fits()
+    }
+
     /// Fewer than this cannot be enough: the largest together have too little CPU, or too little memory.
     fn fewest(&self) -> u32 {
         let requests = &self.question.ask.pod.requests;
@@ -93,10 +101,7 @@ impl<'a> Search<'a> {
     /// All leave, then each that need not is called back: who would break a budget first, then by priority.
     fn call_back(&mut self) -> bool {
         let count = self.candidates.len();
-        for slot in self.chosen.iter_mut().take(count) {
-            *slot = true;
-        }
-        if !self.fits() {
+        if !self.fits_without_all() {
             return false;
         }
         for breaking in [true, false] {
@@ -113,8 +118,13 @@ impl<'a> Search<'a> {
         true
     }
 
-    /// The lowest highest priority of any set that suffices.
+    /// No set that suffices has a lower highest priority.
     fn priority_floor(&mut self) -> i32 {
+        // Pods that it must be near to may be missed one by one, and need not be when all of them are gone and it is the
+        // first: of several terms, more victims may do less.
+        if 1 < self.question.ask.near.iter().count() {
+            return i32::MIN;
+        }
         self.chosen = [false; NODE_PODS_MAX];
         let mut floor = i32::MIN;
         for index in 0..self.candidates.len() {

@@ -316,7 +316,7 @@ impl<'a> View<'a> {
 
     /// The devices that a pod gets on a node that has them.
     pub(crate) fn choose_devices(&self, question: &Question<'_>, at: u32, node: &NodeRecord) -> u8 {
-        debug_assert!(self.reason(question, at, node).is_none());
+        debug_assert!(self.has_amounts(question, node), "node {at} lacks what was found on it");
         let devices = question.ask.pod.devices;
         if self.state.profile.fragmentation_weight == 0 || devices.count() != 1 {
             return self.tightest_devices(devices, node);

@@ -253,7 +253,7 @@ impl Pair {
         };
         let resources = RESOURCES.map(Reason::Insufficient);
         for reason in REASONS.into_iter().chain(resources).chain(TAINTS.map(Reason::Taint)) {
-            assert_eq!(theirs.of(reason), count(reason), "nodes refused for {reason:?}");
+            assert_eq!(theirs.of(reason), count(reason), "nodes refused for {reason:?}: {ask:?}");
         }
     }
 
@@ -263,17 +263,6 @@ impl Pair {
             return None;
         }
         let answer = self.core.assume(&ask.ask(), NodeIndex(at));
-        self.entered(ask, at, PodState::Assumed, answer)
-    }
-
-    /// Compares what the core answered to a pod that should come to a node, and enters it in the model.
-    pub(crate) fn entered(
-        &mut self,
-        ask: &AskSpec,
-        at: u32,
-        state: PodState,
-        answer: Result<PodHandle, Error>,
-    ) -> Option<PodHandle> {
         let is_full = self.heap().pods() == self.naive.pods.len();
         let expected = match (self.naive.node(at), self.naive.reason(at, ask, NOBODY)) {
             (None, _) => Some(Error::NoNode),
@@ -283,7 +272,7 @@ impl Pair {
         assert_eq!(answer.as_ref().err(), expected.as_ref(), "{ask:?} on {at}");
         let handle = answer.ok()?;
         let devices = self.naive.devices_for(at, ask);
-        self.naive.put(handle, at, ask.clone(), state, devices);
+        self.naive.put(handle, at, ask.clone(), PodState::Assumed, devices);
         Some(handle)
     }
 

@@ -1,6 +1,6 @@
 //! Body `sched_preempt`: who must leave, and what becomes of the room.
 
-use sched_core::{NodeIndex, PodHandle, PodState, Preemption};
+use sched_core::{Error, NodeIndex, PodHandle, PodState, Preemption};
 
 use crate::{
     bytes::Bytes,
@@ -65,11 +65,11 @@ fn preempt(pair: &mut Pair, bytes: &mut Bytes<'_>) {
     let at = found.node.0;
     assert_eq!(pair.naive.reason(at, &ask, victims), None, "it would still not fit");
     assert_ne!(pair.naive.reason(at, &ask, NOBODY), None, "nobody need leave");
+    if what & 16 != 0 {
+        stale(pair, &ask, &found, victims);
+    }
     if what & 12 != 0 && pair.naive.pods.len() < PODS {
         nominate(pair, &ask, &found, victims);
-    }
-    if what & 16 != 0 {
-        stale(pair, &ask, &found);
     }
 }
 
@@ -101,29 +101,36 @@ fn victims(pair: &Pair, ask: &AskSpec, found: &Preemption) -> u64 {
 }
 
 fn nominate(pair: &mut Pair, ask: &AskSpec, found: &Preemption, victims: u64) {
-    let before = pair.naive.clone();
+    let Ok(handle) = pair.core.nominate(&ask.ask(), found) else {
+        panic!("what preemption found is refused: {found:?} for {ask:?}");
+    };
     for (place, held) in pair.naive.pods.iter_mut().enumerate() {
         if victims >> place & 1 == 1 {
             held.state = PodState::Leaving;
         }
     }
-    let answer = pair.core.nominate(&ask.ask(), found);
-    if pair.entered(ask, found.node.0, PodState::Nominated, answer).is_none() {
-        // Victims whose ports, terms or pod count still stand in the way: all is as it was.
-        pair.naive = before;
-    }
+    let at = found.node.0;
+    let devices = pair.naive.devices_for(at, ask);
+    pair.naive.put(handle, at, ask.clone(), PodState::Nominated, devices);
 }
 
-/// A preemption that is no longer what it was changes nothing.
-fn stale(pair: &mut Pair, ask: &AskSpec, found: &Preemption) {
+/// A preemption that is not, or no longer, what would make room changes nothing.
+fn stale(pair: &mut Pair, ask: &AskSpec, found: &Preemption, victims: u64) {
     let mut twice = found.clone();
     if let Some(first) = found.victims.first()
         && twice.victims.push(*first).is_ok()
     {
-        assert!(pair.core.nominate(&ask.ask(), &twice).is_err(), "a victim twice");
+        assert_eq!(pair.core.nominate(&ask.ask(), &twice), Err(Error::Stale), "a victim twice");
     }
     let elsewhere = Preemption { node: NodeIndex(found.node.0 + 1), ..found.clone() };
     assert!(pair.core.nominate(&ask.ask(), &elsewhere).is_err(), "victims of another node");
+    let mut fewer = found.clone();
+    let spared = fewer.victims.pop().and_then(|spared| pair.naive.place_of(spared));
+    let fewer_bits = spared.map_or(victims, |place| victims & !(1 << place));
+    if pair.naive.reason(found.node.0, ask, fewer_bits).is_some() {
+        let answer = pair.core.nominate(&ask.ask(), &fewer);
+        assert!(matches!(answer, Err(Error::Refused(_))), "{answer:?}: one victim too few");
+    }
 }
 
 fn take_up(pair: &mut Pair, bytes: &mut Bytes<'_>) {
@@ -149,5 +156,36 @@ fn leave(pair: &mut Pair) {
         if held.state == PodState::Leaving {
             pair.remove_pod(held.handle);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{NodeSpec, PodSpec, Sizes};
+
+    fn pod(cpu: u32, priority: i32, matches: u8) -> AskSpec {
+        let sizes = Sizes { cpu, pods: 1, ..Sizes::default() };
+        let pod = PodSpec { sizes, priority, matches, ..PodSpec::default() };
+        AskSpec { pod, ..AskSpec::default() }
+    }
+
+    /// Pods that the newcomer wants to be near to count against a set of victims: more victims may be worse.
+    #[test]
+    fn victims_of_low_priority_are_found_beside_company_that_must_stay() {
+        let mut pair = Pair::new(Heap::new(1, 16), profile(0), 1, 16);
+        let sizes = Sizes { cpu: 4000, memory: 1 << 30, pods: 110, ..Sizes::default() };
+        pair.add_node(NodeSpec { sizes, ..NodeSpec::default() });
+        // Terms 0 and 3 have the host as their key.
+        for held in [pod(500, 0, 0), pod(500, 0, 0), pod(500, 0, 0), pod(750, 0, 1), pod(750, 1, 8)]
+        {
+            pair.add_bound(&held, 0, 0);
+        }
+        pair.add_bound(&pod(1000, 1000, 0), 0, 0);
+        let mut ask = pod(1500, 10, 9);
+        ask.near = 9;
+        assert_eq!(pair.place(&ask), None);
+        let cost = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+        assert_eq!(cost, pair.naive.cheapest(&ask));
     }
 }

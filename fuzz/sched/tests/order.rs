@@ -17,7 +17,7 @@ fn node(pods: u32) -> NodeSpec {
 
 fn set(core: &mut Placement<Heap>, nodes: impl Iterator<Item = u32>, pods: u32) {
     for at in nodes {
-        core.update_node(NodeIndex(at), &node(pods).offer()).unwrap();
+        assert_eq!(core.update_node(NodeIndex(at), &node(pods).offer()), Ok(()));
     }
 }
 

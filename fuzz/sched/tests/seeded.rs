@@ -2,7 +2,7 @@
 
 use coracle_sched_model::{sched_batch, sched_gang, sched_place, sched_preempt, sched_repack};
 
-/// Histories of each body.
+/// Histories of each body; another number in the environment variable of this name.
 const HISTORIES: u64 = 300;
 
 /// `SplitMix64`.
@@ -15,7 +15,9 @@ fn next(seed: &mut u64) -> u64 {
 
 /// Plays histories; one that fails is named by its seed. Half of the bytes are small, so that unusual things are rarer.
 fn play(body: fn(&[u8])) {
-    for seed in 0..HISTORIES {
+    let told = std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok());
+    let histories = told.unwrap_or(HISTORIES);
+    for seed in 0..histories {
         let mut state = seed;
         let bytes: Vec<u8> = (0..600)
             .map(|_| {
@@ -26,7 +28,7 @@ fn play(body: fn(&[u8])) {
             .collect();
         let played = std::panic::catch_unwind(|| body(&bytes));
         if let Err(finding) = played {
-            eprintln!("history {seed} of {HISTORIES}");
+            eprintln!("history {seed} of {histories}");
             std::panic::resume_unwind(finding);
         }
     }

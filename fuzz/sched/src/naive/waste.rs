@@ -49,22 +49,22 @@ impl Workload {
     }
 
     fn draw(&mut self) {
+        // Each shape as often as its share says, in a shuffled order.
         let total: u64 = self.shapes.iter().map(|(_, count)| count).sum();
-        // All pods seen in a row, by shape: the one in the middle of each of so many equal parts.
-        let row: Vec<usize> = (0..)
-            .zip(&self.shapes)
-            .flat_map(|(place, (_, count))| (0..*count).map(move |_| place))
-            .collect();
-        let parts = SAMPLE as u64;
-        let middle = |part: u64| (2 * part + 1) * total / (2 * parts);
-        self.sample = (0..parts)
-            .map(|part| row[usize::try_from(middle(part)).expect("below a usize")])
-            .collect();
-        // Then shuffled.
+        self.sample.clear();
+        for part in 0..SAMPLE as u64 {
+            let wanted = (2 * part + 1) * total / (2 * SAMPLE as u64);
+            let mut upto = 0;
+            let drawn = self.shapes.iter().position(|(_, count)| {
+                upto += count;
+                wanted < upto
+            });
+            self.sample.push(drawn.unwrap_or(0));
+        }
         let mut seed = 0_u64;
         for last in (1..SAMPLE).rev() {
             let other = split_mix(&mut seed) % (last as u64 + 1);
-            self.sample.swap(last, usize::try_from(other).expect("below SAMPLE"));
+            self.sample.swap(last, other as usize);
         }
     }
 }
@@ -139,10 +139,10 @@ impl Naive {
         let useless = useless * 16 / weights.max(1);
         let (mut all, mut best) = (0, 0);
         for order in 0..ORDERS {
-            let (turn, stride) = (order * (SAMPLE / ORDERS), 2 * order + 1);
-            let drawn = (0..workload.sample.len()).map(|at| (turn + at * stride) % SAMPLE);
-            let sample: Vec<usize> = drawn.map(|at| workload.sample[at]).collect();
-            let filled = free.fill(&sample, workload);
+            // A start and an odd stride: each pod of the sample once.
+            let turn = |at| (order * (SAMPLE / ORDERS) + at * (2 * order + 1)) % SAMPLE;
+            let sample = (0..SAMPLE).filter_map(|at| workload.sample.get(turn(at)).copied());
+            let filled = free.fill(sample, workload);
             all += filled;
             best = best.max(filled);
         }
@@ -182,10 +182,10 @@ impl Free {
     }
 
     /// The capacity that pods use, one after the other, each that still fits.
-    fn fill(&self, sample: &[usize], workload: &Workload) -> u64 {
+    fn fill(&self, sample: impl Iterator<Item = usize>, workload: &Workload) -> u64 {
         let mut left = self.clone();
         for drawn in sample {
-            let (shape, _) = &workload.shapes[*drawn];
+            let (shape, _) = &workload.shapes[drawn];
             if !left.concerns(shape) || !left.takes(shape) {
                 continue;
             }
