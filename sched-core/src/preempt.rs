@@ -8,6 +8,7 @@ use heapless::Vec;
 
 use crate::{
     ask::Ask,
+    filter::Reason,
     limits::NODE_PODS_MAX,
     question::Question,
     records::{CheapestRecord, PodState, mib},
@@ -64,7 +65,7 @@ impl<S: Storage> Placement<S> {
         for victim in &chosen.victims {
             core.send_away(*victim);
         }
-        let entered = core.assume(ask, chosen.node, PodState::Nominated);
+        let entered = core.keep(ask, chosen.node);
         if entered.is_err() {
             for victim in &chosen.victims {
                 core.call_back(*victim);
@@ -89,6 +90,28 @@ impl<S: Storage> Placement<S> {
 }
 
 impl Core<'_> {
+    /// Enters a pod for which a node is kept. Amounts must suffice now that the victims' are promised; what else victims
+    /// stand in the way with (host ports, company, spread) they do until they are gone.
+    fn keep(&mut self, ask: &Ask, at: NodeIndex) -> Result<PodHandle, Error> {
+        let view = self.view();
+        let node = view.node(at.0).ok_or(Error::NoNode)?;
+        let question = view.question(ask);
+        match view.reason(&question, at.0, node) {
+            None
+            | Some(
+                Reason::Ports
+                | Reason::Spread
+                | Reason::PodAntiAffinity
+                | Reason::ExistingAntiAffinity,
+            ) => {}
+            Some(reason) => return Err(Error::Refused(reason)),
+        }
+        if let Some(what) = view.shortfalls(&question, node).next() {
+            return Err(Error::Refused(Reason::Insufficient(what)));
+        }
+        self.enter(&ask.pod, at.0, PodState::Nominated, 0)
+    }
+
     /// A pod's room is no longer its own.
     fn send_away(&mut self, pod: PodHandle) {
         self.change_state(pod, PodState::Leaving);
