@@ -11,6 +11,7 @@ mod calls;
 mod interned;
 mod limits;
 mod mirror;
+pub mod plan;
 mod ports;
 mod refusal;
 mod requirement;
@@ -249,6 +250,10 @@ impl Scheduler {
             }
             Decision::Nominated { node, victims, displaced, text } => {
                 self.backlog.park(now, uid);
+                if victims.is_empty() {
+                    // Nobody's end will tell that the time has come.
+                    self.backlog.room_changed();
+                }
                 for victim in &victims {
                     self.evict(now, &pod, victim, &node, out);
                 }

@@ -62,9 +62,6 @@ pub(crate) struct Mirror {
     topology: Topology,
 }
 
-/// Who has a node kept for it waits for those who leave.
-const STILL_LEAVING: &str = "not eligible due to a terminating pod on the nominated node.";
-
 /// A pod that must leave for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Victim {
@@ -158,7 +155,7 @@ impl Mirror {
             return self.assume(pod, &question.ask, index);
         }
         if self.stage(uid) == Some(Stage::Nominated) {
-            return self.refused(&question, Preempting::Barred(STILL_LEAVING));
+            return self.refused(&question, Preempting::LEAVING);
         }
         self.preempt(pod, &question)
     }
@@ -184,18 +181,15 @@ impl Mirror {
 
     fn preempt(&mut self, pod: &PodView, question: &Question) -> Decision {
         if pod.spec.preemption_policy.as_deref() == Some("Never") {
-            return self.refused(
-                question,
-                Preempting::Barred("not eligible due to preemptionPolicy=Never."),
-            );
+            return self.refused(question, Preempting::NEVER);
         }
-        if let Some(leaving) = self.leaving_for(pod) {
-            // It was told before a restart who leaves for it.
-            let text = self.refusal_text(question, Preempting::Helps);
-            if let Some(decision) = self.nominate(pod, question, &leaving, Vec::new(), &text) {
-                return decision;
-            }
-            return self.refused(question, Preempting::Barred(STILL_LEAVING));
+        if self.waits_for_endings(pod) {
+            // Others were made to leave for it before a restart: the node is kept for it again.
+            let text = self.refusal_text(question, Preempting::LEAVING);
+            let leaving = self.leaving_for(pod, &question.ask);
+            let kept = leaving
+                .and_then(|leaving| self.nominate(pod, question, &leaving, Vec::new(), &text));
+            return kept.unwrap_or(Decision::Refused { text });
         }
         let text = self.refusal_text(question, Preempting::Helps);
         let mut displaced = Vec::new();

@@ -25,6 +25,14 @@ pub(crate) enum Preempting {
     Barred(&'static str),
 }
 
+impl Preempting {
+    /// The pod does not want others to leave for it.
+    pub(crate) const NEVER: Self = Self::Barred("not eligible due to preemptionPolicy=Never.");
+    /// Others are leaving for it already.
+    pub(crate) const LEAVING: Self =
+        Self::Barred("not eligible due to a terminating pod on the nominated node.");
+}
+
 /// Reasons, and how many nodes each is told of.
 #[derive(Default)]
 struct Histogram(BTreeMap<String, u32>);
@@ -73,19 +81,18 @@ impl Mirror {
     }
 
     /// A pod that names its nodes is for no other.
-    fn is_not_named(&self, question: &Question, index: NodeIndex) -> Option<Reason> {
+    pub(crate) fn is_not_named(&self, question: &Question, index: NodeIndex) -> Option<Reason> {
         let names = question.names.as_ref()?;
         (!names.contains(self.name_of(index))).then_some(Reason::Name)
     }
 
-    /// Why one node refuses a pod; several texts for several resources. Nothing: it does not.
-    pub(crate) fn reasons_on(&self, question: &Question, index: NodeIndex) -> Vec<String> {
-        let reason = self.placement.why_not(index, &question.ask).ok().flatten();
-        let reason = self.is_not_named(question, index).or(reason);
-        reason.map(|reason| self.reason_texts(question, index, reason)).unwrap_or_default()
-    }
-
-    fn reason_texts(&self, question: &Question, index: NodeIndex, reason: Reason) -> Vec<String> {
+    /// Why one node refuses a pod; several texts for several resources.
+    pub(crate) fn reason_texts(
+        &self,
+        question: &Question,
+        index: NodeIndex,
+        reason: Reason,
+    ) -> Vec<String> {
         match reason {
             Reason::Insufficient(first) => {
                 let lacks = self.lacks(question, index, &[]);
@@ -114,11 +121,19 @@ impl Mirror {
     fn insufficient(&self, resource: Resource) -> String {
         match resource {
             Resource::Pods => "Too many pods".into(),
-            Resource::Cpu => "Insufficient cpu".into(),
-            Resource::Memory => "Insufficient memory".into(),
-            Resource::EphemeralStorage => "Insufficient ephemeral-storage".into(),
-            Resource::Extended(number) => format!("Insufficient {}", self.resource_name(number)),
-            Resource::Devices => "Insufficient devices".into(),
+            other => format!("Insufficient {}", self.shown(other)),
+        }
+    }
+
+    /// A resource's name.
+    pub(crate) fn shown(&self, resource: Resource) -> String {
+        match resource {
+            Resource::Pods => "pods".into(),
+            Resource::Cpu => "cpu".into(),
+            Resource::Memory => "memory".into(),
+            Resource::EphemeralStorage => "ephemeral-storage".into(),
+            Resource::Extended(number) => self.resource_name(number).into(),
+            Resource::Devices => "devices".into(),
         }
     }
 

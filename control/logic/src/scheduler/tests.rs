@@ -1,5 +1,9 @@
 //! The scheduler in a small world: nodes and pods come and go, its calls are answered by hand.
 
+mod filters;
+mod limits;
+mod preemption;
+
 use alloc::{
     format,
     string::{String, ToString},
@@ -134,8 +138,44 @@ impl World {
         lines.join("; ")
     }
 
+    /// A node as its manifest says: 4 cores, 4 GiB, 110 pods if it says nothing.
+    fn node_of(&mut self, name: &str, manifest: &Value) {
+        let mut node = json!({
+            "metadata": {"labels": {}},
+            "spec": {},
+            "status": {"allocatable": {"cpu": "4", "memory": "4Gi", "pods": "110"}},
+        });
+        merge(&mut node, manifest);
+        node["metadata"]["name"] = name.into();
+        node["metadata"]["uid"] = format!("node-{name}").into();
+        self.put(Resource::NODES, node);
+    }
+
+    /// A pod as its manifest says, in the namespace `ns`.
+    fn pod_of(&mut self, name: &str, manifest: &Value) {
+        let mut pod = json!({
+            "metadata": {"namespace": "ns"},
+            "spec": {"containers": [{"name": "c"}]},
+        });
+        merge(&mut pod, manifest);
+        pod["metadata"]["name"] = name.into();
+        pod["metadata"]["uid"] = format!("pod-{name}").into();
+        self.put(Resource::PODS, pod);
+    }
+
     fn later(&mut self, ms: u64) {
         self.now = Millis(self.now.0 + ms);
+    }
+}
+
+/// Puts the fields of `more` into a manifest.
+fn merge(into: &mut Value, more: &Value) {
+    let Some(fields) = more.as_object() else {
+        *into = more.clone();
+        return;
+    };
+    for (key, value) in fields {
+        merge(&mut into[key], value);
     }
 }
 

@@ -221,10 +221,6 @@ impl Mirror {
         self.nodes.get(name)
     }
 
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.nodes.iter().map(|(name, node)| (name.as_str(), node))
-    }
-
     fn lose_pods_of(&mut self, name: &str) {
         let mut kept = Vec::new();
         for (uid, pod) in self.pods.iter_mut().filter(|(_, pod)| pod.node == name) {

@@ -6,7 +6,7 @@ use alloc::{
 };
 
 use coracle_api::views::PodView;
-use sched_core::{Ask, Cost, NodeIndex, PodHandle, PodState, Preemption, Terms, Victims};
+use sched_core::{Ask, NodeIndex, PodHandle, PodState, Preemption, Terms};
 
 use super::{Mirror, Victim};
 use crate::scheduler::term::{Labels, Subject};
@@ -186,24 +186,23 @@ impl Mirror {
         Some(pod.node.clone())
     }
 
-    /// Those who are leaving already the node that a pod's status names, told so before the mirror knew of it.
-    pub(super) fn leaving_for(&self, view: &PodView) -> Option<Preemption> {
-        let node = self.nodes.get(&view.status.nominated_node_name)?.index;
+    /// Whether pods of lower priority are being deleted on the node that a pod's status names.
+    pub(super) fn waits_for_endings(&self, view: &PodView) -> bool {
+        let Some(node) = self.nodes.get(&view.status.nominated_node_name) else { return false };
         let priority = view.spec.priority.unwrap_or(0);
-        let mut victims = Victims::new();
-        for (handle, record) in self.placement.pods_of(node) {
+        self.placement.pods_of(node.index).any(|(handle, record)| {
             let uid = self.handles.get(&handle);
-            let lower = record.pod().priority < priority;
-            if lower
-                && record.state() != PodState::Leaving
-                && uid.is_some_and(|uid| self.is_ending(uid))
-            {
-                // More than there can be victims: the rest leaves too.
-                let _ = victims.push(handle);
-            }
-        }
-        let cost = Cost { budgets_broken: 0, priority_max: 0, victims: 0, priority_sum: 0 };
-        (!victims.is_empty()).then_some(Preemption { node, victims, cost })
+            record.pod().priority < priority && uid.is_some_and(|uid| self.is_ending(uid))
+        })
+    }
+
+    /// Victims on the node that a pod's status names, if all of them are being deleted already.
+    pub(super) fn leaving_for(&self, view: &PodView, ask: &Ask) -> Option<Preemption> {
+        let node = self.nodes.get(&view.status.nominated_node_name)?.index;
+        let there = Ask { node: Some(node), ..ask.clone() };
+        let chosen = self.placement.preempt(&there)?;
+        let mut uids = chosen.victims.iter().map(|victim| self.handles.get(victim));
+        uids.all(|uid| uid.is_some_and(|uid| self.is_ending(uid))).then_some(chosen)
     }
 
     pub(super) fn is_ending(&self, uid: &str) -> bool {

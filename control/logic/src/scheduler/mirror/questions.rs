@@ -14,6 +14,7 @@ use crate::scheduler::{
     limits::{SPREAD_LABEL_WEIGHT, SPREAD_WEIGHT},
     requirement::{self, Requirement},
     term::{Subject, Term},
+    topology::HOSTNAME,
 };
 
 /// A pod's spec as the core is asked.
@@ -241,7 +242,7 @@ impl Mirror {
                     "limit reached: the pod has more than {SPREADS_MAX} topologySpreadConstraints"
                 )
             })?;
-            if is_wish && constraint.topology_key != super::super::topology::HOSTNAME {
+            if is_wish && constraint.topology_key != HOSTNAME {
                 // A node without the label is in no domain, which must not look like an empty one.
                 let mut has_label = Requirements::EMPTY;
                 self.require(&mut has_label, Requirement::has(&constraint.topology_key))?;
