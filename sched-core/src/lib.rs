@@ -74,6 +74,7 @@ mod order;
 mod preempt;
 mod profile;
 mod question;
+mod reasons;
 mod records;
 mod repack;
 mod settle;

@@ -27,7 +27,7 @@ impl Draw {
 }
 
 const NODES: usize = 150;
-const ZONES: u64 = 3;
+const ZONES: u16 = 3;
 /// The first is of the host key, the second of zones.
 const TERMS: usize = 2;
 
@@ -39,7 +39,7 @@ fn cluster(draw: &mut Draw, profile: Profile) -> Placement<Heap> {
     let mut heap = Heap::default();
     heap.grow_nodes(NODES);
     heap.grow_pods(NODES * 12);
-    heap.set_domains(ZONES as usize);
+    heap.set_domains(usize::from(ZONES));
     heap.set_workload(4096);
     let mut placement = Placement::new(heap, profile);
     for _ in 0..NODES {
@@ -48,7 +48,7 @@ fn cluster(draw: &mut Draw, profile: Profile) -> Placement<Heap> {
             allocatable: Amounts { pods: 8, ..amounts(2000 * size, 4096 * u64::from(size)) },
             ..NodeOffer::default()
         };
-        offer.domains[0] = Domain(u16::try_from(draw.below(ZONES)).expect("a zone"));
+        offer.domains[0] = Domain(u16::try_from(draw.below(u64::from(ZONES))).expect("a zone"));
         assert!(draw.below(4) != 0 || offer.taints.insert(0));
         placement.add_node(&offer).expect("room for a node");
     }
