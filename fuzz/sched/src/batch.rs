@@ -4,7 +4,6 @@ use sched_core::{Error, PodState, Table};
 
 use crate::{
     bytes::Bytes,
-    draw,
     heap::Heap,
     ops,
     pair::{Pair, profile},
@@ -30,7 +29,7 @@ pub fn sched_batch(bytes: &[u8]) {
         match bytes.below(24) {
             kind @ 0..ops::KINDS => ops::play(&mut pair, kind, &mut bytes),
             14..22 => batch(&mut pair, &mut bytes, room),
-            _ => pair.add_node(draw::node(&mut bytes)),
+            _ => ops::add_node(&mut pair, &mut bytes),
         }
         pair.check();
         if step % 4 == 3 {

@@ -14,7 +14,7 @@ pub(crate) const KINDS: usize = 14;
 /// Plays one operation.
 pub(crate) fn play(pair: &mut Pair, kind: usize, bytes: &mut Bytes<'_>) {
     match kind {
-        0 => pair.add_node(draw::node(bytes)),
+        0 => add_node(pair, bytes),
         1 => {
             place(pair, bytes);
         }
@@ -52,6 +52,13 @@ pub(crate) fn play(pair: &mut Pair, kind: usize, bytes: &mut Bytes<'_>) {
         }
         _ => pair.set_profile(profile(bytes.byte())),
     }
+}
+
+/// A node comes: half of the time one like another, for what is of one kind is kept together by the core.
+pub(crate) fn add_node(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let like = if bytes.byte() & 1 == 1 { pair.some_node(bytes) } else { None };
+    let known = like.and_then(|at| pair.naive.node(at).cloned());
+    pair.add_node(known.unwrap_or_else(|| draw::node(bytes)));
 }
 
 /// A pod is placed by both and assumed.

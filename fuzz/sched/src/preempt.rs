@@ -4,7 +4,6 @@ use sched_core::{Error, NodeIndex, PodHandle, PodState, Preemption};
 
 use crate::{
     bytes::Bytes,
-    draw,
     heap::Heap,
     naive::{Cost, NOBODY},
     ops,
@@ -31,7 +30,7 @@ pub fn sched_preempt(bytes: &[u8]) {
             14..20 => preempt(&mut pair, &mut bytes),
             20 => take_up(&mut pair, &mut bytes),
             21 => leave(&mut pair),
-            22 => pair.add_node(draw::node(&mut bytes)),
+            22 => ops::add_node(&mut pair, &mut bytes),
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();

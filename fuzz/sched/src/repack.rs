@@ -4,7 +4,6 @@ use sched_core::{Ask, Move, PodHandle, PodState};
 
 use crate::{
     bytes::Bytes,
-    draw,
     heap::Heap,
     naive::{NOBODY, Naive},
     ops,
@@ -30,7 +29,7 @@ pub fn sched_repack(bytes: &[u8]) {
             kind @ 0..ops::KINDS => ops::play(&mut pair, kind, &mut bytes),
             14..18 => repack(&pair.naive.clone(), &mut pair, &mut bytes),
             18..21 => make_room(&pair.naive.clone(), &mut pair, &mut bytes),
-            21 => pair.add_node(draw::node(&mut bytes)),
+            21 => ops::add_node(&mut pair, &mut bytes),
             22 => (0..4).for_each(|budget| pair.set_budget(budget, 3)),
             _ => ops::confirmed(&mut pair, &mut bytes),
         }

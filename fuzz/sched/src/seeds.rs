@@ -97,8 +97,8 @@ impl Cluster {
         let mut bytes = head.to_vec();
         for (place, node) in (0_u8..).zip(self.nodes) {
             debug_assert!(usize::from(*node) < NODE_SIZES.len());
-            // The first bit of what is unusual: its zones.
-            bytes.extend([ADD_NODE, *node, 1, ((place % 3) << 4) | (place % 2)]);
+            // Like no other, of this size; the first bit of what is unusual: its zones.
+            bytes.extend([ADD_NODE, 0, *node, 1, ((place % 3) << 4) | (place % 2)]);
         }
         bytes.extend([BUDGET, 4]);
         for (pod, unusual) in self.pods.iter().zip(self.unusual.iter().cycle()) {
