@@ -37,11 +37,11 @@ pub(crate) const POD_SIZES: [(u32, u64); 32] = [
     (500, 512),
     (2000, 4096),
     (4000, 8192),
-    (1, 1),
-    (999, 1023),
+    (64, 1200),
+    (900, 64),
     (1001, 1025),
-    (4000, 512),
-    (100, 8192),
+    (1500, 100),
+    (300, 2900),
     (0, 1024),
     (1000, 0),
     (3152, 5600),
@@ -58,8 +58,8 @@ pub(crate) const POD_SIZES: [(u32, u64); 32] = [
     (16_000, 32_768),
     (62, 128),
     (63, 127),
-    (1333, 2730),
-    (2500, 2500),
+    (10, 700),
+    (700, 10),
     (8000, 16_384),
     (u32::MAX, u64::MAX >> 20),
 ];
@@ -121,8 +121,9 @@ pub(crate) fn ask(bytes: &mut Bytes<'_>, nodes: u32) -> AskSpec {
         limits: (cpu, mib * MIB),
         ..PodSpec::default()
     };
-    // A byte more than a round number.
-    pod.sizes.memory = pod.sizes.memory.saturating_add(u64::from(size >> 7));
+    // Some bytes more than a round number.
+    let odd = [0, 0, 0, 0, 1, 3, 100, 1000][usize::from(size >> 5)];
+    pod.sizes.memory = pod.sizes.memory.saturating_add(odd);
     let mut ask = AskSpec::default();
     if has(0) {
         let what = bytes.byte();

@@ -20,17 +20,17 @@ const PODS: usize = 14;
 pub fn sched_preempt(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let weighs = bytes.byte();
-    let mut pair = Pair::new(Heap::new(NODES, PODS + 2), profile(weighs % 28), NODES, PODS);
+    let mut pair = Pair::new(Heap::new(NODES, PODS + 2), profile(weighs % 29), NODES, PODS);
     for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(24) {
-            kind @ 0..ops::KINDS => ops::play(&mut pair, kind, &mut bytes),
-            14..20 => preempt(&mut pair, &mut bytes),
-            20 => take_up(&mut pair, &mut bytes),
-            21 => leave(&mut pair),
-            22 => ops::add_node(&mut pair, &mut bytes),
+        match bytes.below(42) {
+            choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
+            32..38 => preempt(&mut pair, &mut bytes),
+            38 => take_up(&mut pair, &mut bytes),
+            39 => leave(&mut pair),
+            40 => ops::add_node(&mut pair, &mut bytes),
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();
