@@ -26,9 +26,9 @@ pub fn sched_batch(bytes: &[u8]) {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(42) {
+        match bytes.below(50) {
             choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
-            32..40 => batch(&mut pair, &mut bytes, room),
+            40..48 => batch(&mut pair, &mut bytes, room),
             _ => ops::add_node(&mut pair, &mut bytes),
         }
         pair.check();

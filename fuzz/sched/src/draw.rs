@@ -110,21 +110,23 @@ pub(crate) fn node(bytes: &mut Bytes<'_>) -> NodeSpec {
     node
 }
 
-/// A pod's ask: its size, what is unusual about it, and that. `nodes` are those it may be for.
-pub(crate) fn ask(bytes: &mut Bytes<'_>, nodes: u32) -> AskSpec {
+/// A pod's ask that is nothing but a size.
+pub(crate) fn plain(bytes: &mut Bytes<'_>) -> AskSpec {
     let size = bytes.byte();
     let (cpu, mib) = POD_SIZES[usize::from(size) % POD_SIZES.len()];
-    let unusual = bytes.byte();
-    let has = |bit: u8| unusual >> bit & 1 == 1;
-    let mut pod = PodSpec {
-        sizes: Sizes { cpu, memory: mib * MIB, pods: 1, ..Sizes::default() },
-        limits: (cpu, mib * MIB),
-        ..PodSpec::default()
-    };
     // Some bytes more than a round number.
     let odd = [0, 0, 0, 0, 1, 3, 100, 1000][usize::from(size >> 5)];
-    pod.sizes.memory = pod.sizes.memory.saturating_add(odd);
-    let mut ask = AskSpec::default();
+    let sizes = Sizes { cpu, memory: (mib * MIB).saturating_add(odd), pods: 1, ..Sizes::default() };
+    let pod = PodSpec { sizes, limits: (cpu, mib * MIB), ..PodSpec::default() };
+    AskSpec { pod, ..AskSpec::default() }
+}
+
+/// A pod's ask: its size, what is unusual about it, and that. `nodes` are those it may be for.
+pub(crate) fn ask(bytes: &mut Bytes<'_>, nodes: u32) -> AskSpec {
+    let mut ask = plain(bytes);
+    let unusual = bytes.byte();
+    let has = |bit: u8| unusual >> bit & 1 == 1;
+    let mut pod = std::mem::take(&mut ask.pod);
     if has(0) {
         let what = bytes.byte();
         pod.devices = match what % 4 {

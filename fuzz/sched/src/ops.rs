@@ -12,9 +12,9 @@ use crate::{
 pub(crate) const CHOICES: usize = KINDS.len();
 
 /// The kind of each choice: pods and nodes come more often than all else, so that there is something to look at.
-pub(crate) const KINDS: [usize; 32] = [
+pub(crate) const KINDS: [usize; 40] = [
     0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 6, 6, 7, 8, 9, 10, 11, 12, 12,
-    12, 13,
+    12, 13, 14, 14, 14, 14, 14, 14, 14, 14,
 ];
 
 /// Plays one operation.
@@ -56,7 +56,8 @@ pub(crate) fn play(pair: &mut Pair, choice: usize, bytes: &mut Bytes<'_>) {
             let ask = pair.draw(bytes);
             pair.explain(&ask);
         }
-        _ => pair.set_profile(profile(bytes.byte())),
+        13 => pair.set_profile(profile(bytes.byte())),
+        _ => plain(pair, bytes),
     }
 }
 
@@ -92,6 +93,15 @@ fn bound(pair: &mut Pair, bytes: &mut Bytes<'_>) {
     let devices = if what & 1 == 1 { bytes.byte() } else { 0 };
     let at = u32::from(what >> 1) % (pair.naive.nodes.len() as u32 + 1);
     pair.add_bound(&ask, devices, at);
+}
+
+/// A pod that only has a size is placed, or is there already: nodes of one kind stay of one kind and fill unevenly.
+fn plain(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let (ask, what) = (draw::plain(bytes), bytes.byte());
+    let at = if what & 1 == 1 { pair.place(&ask) } else { pair.some_node(bytes) };
+    if let Some(at) = at {
+        pair.add_bound(&ask, 0, at);
+    }
 }
 
 /// Mostly of a pod that is there; sometimes of one that is gone.

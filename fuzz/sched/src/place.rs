@@ -27,7 +27,7 @@ pub fn sched_place(bytes: &[u8]) {
                 let which = bytes.below(7);
                 pair.grow(which);
             }
-            33.. => {
+            41.. => {
                 let ask = pair.draw(&mut bytes);
                 pair.observe(&ask);
             }

@@ -25,12 +25,12 @@ pub fn sched_preempt(bytes: &[u8]) {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(42) {
+        match bytes.below(50) {
             choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
-            32..38 => preempt(&mut pair, &mut bytes),
-            38 => take_up(&mut pair, &mut bytes),
-            39 => leave(&mut pair),
-            40 => ops::add_node(&mut pair, &mut bytes),
+            40..46 => preempt(&mut pair, &mut bytes),
+            46 => take_up(&mut pair, &mut bytes),
+            47 => leave(&mut pair),
+            48 => ops::add_node(&mut pair, &mut bytes),
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();

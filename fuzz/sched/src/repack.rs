@@ -25,12 +25,12 @@ pub fn sched_repack(bytes: &[u8]) {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(44) {
+        match bytes.below(52) {
             choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
-            32..36 => repack(&pair.naive.clone(), &mut pair, &mut bytes),
-            36..39 => make_room(&pair.naive.clone(), &mut pair, &mut bytes),
-            39 => ops::add_node(&mut pair, &mut bytes),
-            40 => (0..4).for_each(|budget| pair.set_budget(budget, 3)),
+            40..44 => repack(&pair.naive.clone(), &mut pair, &mut bytes),
+            44..47 => make_room(&pair.naive.clone(), &mut pair, &mut bytes),
+            47 => ops::add_node(&mut pair, &mut bytes),
+            48 => (0..4).for_each(|budget| pair.set_budget(budget, 3)),
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();

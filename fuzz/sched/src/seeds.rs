@@ -74,15 +74,15 @@ const BUDGET: u8 = 25;
 
 const _: () =
     assert!(KINDS[0] == 0 && KINDS[4] == 1 && KINDS[10] == 2 && KINDS[17] == 4 && KINDS[25] == 9);
-const _: () = assert!(KINDS[28] == 12 && CHOICES < 33);
+const _: () = assert!(KINDS[28] == 12 && CHOICES < 41);
 
 /// Bodies by name: bytes before the operations, the number of its own operation, and what follows a pod there.
 const BODIES: [(&str, &[u8], u8, &[u8]); 5] = [
     ("sched_place", &[0, 0], 28, &[]),
-    ("sched_preempt", &[0], 33, &[7]),
-    ("sched_gang", &[0, 0], 33, &[3]),
-    ("sched_repack", &[0], 33, &[0]),
-    ("sched_batch", &[0, 0], 33, &[6]),
+    ("sched_preempt", &[0], 41, &[7]),
+    ("sched_gang", &[0, 0], 41, &[3]),
+    ("sched_repack", &[0], 41, &[0]),
+    ("sched_batch", &[0, 0], 41, &[6]),
 ];
 
 /// Each body's name with its seeds.
@@ -116,7 +116,7 @@ impl Cluster {
             // Their own operation begins with a byte and goes on with pods.
             "sched_gang" | "sched_batch" => bytes.extend(what),
             "sched_repack" => {
-                bytes.extend([0, own, 0, 36]);
+                bytes.extend([0, own, 0, 44]);
             }
             _ => {}
         }
