@@ -4,7 +4,6 @@ use sched_core::{Error, PodState, Table};
 
 use crate::{
     bytes::Bytes,
-    draw,
     heap::Heap,
     ops,
     pair::{Pair, profile},
@@ -22,15 +21,15 @@ pub fn sched_batch(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let (shape, weighs) = (bytes.byte(), bytes.byte());
     let room = if shape & 7 == 7 { usize::from(shape >> 3) } else { PODS };
-    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs % 28), NODES, PODS);
+    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs % 29), NODES, PODS);
     for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(24) {
-            kind @ 0..ops::KINDS => ops::play(&mut pair, kind, &mut bytes),
-            14..22 => batch(&mut pair, &mut bytes, room),
-            _ => pair.add_node(draw::node(&mut bytes)),
+        match bytes.below(50) {
+            choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
+            40..48 => batch(&mut pair, &mut bytes, room),
+            _ => ops::add_node(&mut pair, &mut bytes),
         }
         pair.check();
         if step % 4 == 3 {

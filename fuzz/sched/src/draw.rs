@@ -37,11 +37,11 @@ pub(crate) const POD_SIZES: [(u32, u64); 32] = [
     (500, 512),
     (2000, 4096),
     (4000, 8192),
-    (1, 1),
-    (999, 1023),
+    (64, 1200),
+    (900, 64),
     (1001, 1025),
-    (4000, 512),
-    (100, 8192),
+    (1500, 100),
+    (300, 2900),
     (0, 1024),
     (1000, 0),
     (3152, 5600),
@@ -58,8 +58,8 @@ pub(crate) const POD_SIZES: [(u32, u64); 32] = [
     (16_000, 32_768),
     (62, 128),
     (63, 127),
-    (1333, 2730),
-    (2500, 2500),
+    (10, 700),
+    (700, 10),
     (8000, 16_384),
     (u32::MAX, u64::MAX >> 20),
 ];
@@ -110,20 +110,23 @@ pub(crate) fn node(bytes: &mut Bytes<'_>) -> NodeSpec {
     node
 }
 
-/// A pod's ask: its size, what is unusual about it, and that. `nodes` are those it may be for.
-pub(crate) fn ask(bytes: &mut Bytes<'_>, nodes: u32) -> AskSpec {
+/// A pod's ask that is nothing but a size.
+pub(crate) fn plain(bytes: &mut Bytes<'_>) -> AskSpec {
     let size = bytes.byte();
     let (cpu, mib) = POD_SIZES[usize::from(size) % POD_SIZES.len()];
+    // Some bytes more than a round number.
+    let odd = [0, 0, 0, 0, 1, 3, 100, 1000][usize::from(size >> 5)];
+    let sizes = Sizes { cpu, memory: (mib * MIB).saturating_add(odd), pods: 1, ..Sizes::default() };
+    let pod = PodSpec { sizes, limits: (cpu, mib * MIB), ..PodSpec::default() };
+    AskSpec { pod, ..AskSpec::default() }
+}
+
+/// A pod's ask: its size, what is unusual about it, and that. `nodes` are those it may be for.
+pub(crate) fn ask(bytes: &mut Bytes<'_>, nodes: u32) -> AskSpec {
+    let mut ask = plain(bytes);
     let unusual = bytes.byte();
     let has = |bit: u8| unusual >> bit & 1 == 1;
-    let mut pod = PodSpec {
-        sizes: Sizes { cpu, memory: mib * MIB, pods: 1, ..Sizes::default() },
-        limits: (cpu, mib * MIB),
-        ..PodSpec::default()
-    };
-    // A byte more than a round number.
-    pod.sizes.memory = pod.sizes.memory.saturating_add(u64::from(size >> 7));
-    let mut ask = AskSpec::default();
+    let mut pod = std::mem::take(&mut ask.pod);
     if has(0) {
         let what = bytes.byte();
         pod.devices = match what % 4 {

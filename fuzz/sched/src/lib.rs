@@ -9,6 +9,8 @@
 mod batch;
 mod bytes;
 mod draw;
+#[cfg(test)]
+mod findings;
 mod gang;
 mod heap;
 pub mod naive;

@@ -8,13 +8,19 @@ use crate::{
     pair::{Pair, profile},
 };
 
-/// How many kinds there are.
-pub(crate) const KINDS: usize = 14;
+/// How many choices of [`play`] there are.
+pub(crate) const CHOICES: usize = KINDS.len();
+
+/// The kind of each choice: pods and nodes come more often than all else, so that there is something to look at.
+pub(crate) const KINDS: [usize; 40] = [
+    0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 6, 6, 7, 8, 9, 10, 11, 12, 12,
+    12, 13, 14, 14, 14, 14, 14, 14, 14, 14,
+];
 
 /// Plays one operation.
-pub(crate) fn play(pair: &mut Pair, kind: usize, bytes: &mut Bytes<'_>) {
-    match kind {
-        0 => pair.add_node(draw::node(bytes)),
+pub(crate) fn play(pair: &mut Pair, choice: usize, bytes: &mut Bytes<'_>) {
+    match KINDS[choice] {
+        0 => add_node(pair, bytes),
         1 => {
             place(pair, bytes);
         }
@@ -50,8 +56,16 @@ pub(crate) fn play(pair: &mut Pair, kind: usize, bytes: &mut Bytes<'_>) {
             let ask = pair.draw(bytes);
             pair.explain(&ask);
         }
-        _ => pair.set_profile(profile(bytes.byte())),
+        13 => pair.set_profile(profile(bytes.byte())),
+        _ => plain(pair, bytes),
     }
+}
+
+/// A node comes: mostly one like another, for what is of one kind is kept together by the core.
+pub(crate) fn add_node(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let like = if bytes.byte() & 3 != 0 { pair.some_node(bytes) } else { None };
+    let known = like.and_then(|at| pair.naive.node(at).cloned());
+    pair.add_node(known.unwrap_or_else(|| draw::node(bytes)));
 }
 
 /// A pod is placed by both and assumed.
@@ -79,6 +93,15 @@ fn bound(pair: &mut Pair, bytes: &mut Bytes<'_>) {
     let devices = if what & 1 == 1 { bytes.byte() } else { 0 };
     let at = u32::from(what >> 1) % (pair.naive.nodes.len() as u32 + 1);
     pair.add_bound(&ask, devices, at);
+}
+
+/// A pod that only has a size is placed, or is there already: nodes of one kind stay of one kind and fill unevenly.
+fn plain(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let (ask, what) = (draw::plain(bytes), bytes.byte());
+    let at = if what & 1 == 1 { pair.place(&ask) } else { pair.some_node(bytes) };
+    if let Some(at) = at {
+        pair.add_bound(&ask, 0, at);
+    }
 }
 
 /// Mostly of a pod that is there; sometimes of one that is gone.

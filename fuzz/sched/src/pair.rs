@@ -59,13 +59,13 @@ pub(crate) fn profile(number: u8) -> Profile {
         0..8 => Profile::PACK,
         8..14 => Profile::SPREAD,
         14..20 => weighed(Fit::Pack, 1, 0),
-        20..26 => weighed(Fit::Spread, 8, 7),
-        26..30 => {
+        20..25 => weighed(Fit::Spread, 8, 7),
+        25..28 => {
             let mut wishes = Profile::PACK;
             (wishes.wish_weight, wishes.soft_taint_weight) = (u16::MAX, 1);
             wishes
         }
-        30 => Profile::GRADIENT,
+        28..31 => Profile::GRADIENT,
         _ => {
             let mut apart = Profile::SPREAD;
             apart.fragmentation_weight = 3;

@@ -22,16 +22,16 @@ pub fn sched_place(bytes: &[u8]) {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(ops::KINDS + 4) {
-            ops::KINDS => {
+        match bytes.below(ops::CHOICES + 4) {
+            ops::CHOICES => {
                 let which = bytes.below(8);
                 pair.grow(which);
             }
-            15.. => {
+            41.. => {
                 let ask = pair.draw(&mut bytes);
                 pair.observe(&ask);
             }
-            kind => ops::play(&mut pair, kind, &mut bytes),
+            choice => ops::play(&mut pair, choice, &mut bytes),
         }
         pair.check();
         if step % 4 == 3 {

@@ -4,7 +4,6 @@ use sched_core::{Error, NodeIndex, PodHandle, PodState, Preemption};
 
 use crate::{
     bytes::Bytes,
-    draw,
     heap::Heap,
     naive::{Cost, NOBODY},
     ops,
@@ -21,17 +20,17 @@ const PODS: usize = 14;
 pub fn sched_preempt(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let weighs = bytes.byte();
-    let mut pair = Pair::new(Heap::new(NODES, PODS + 2), profile(weighs % 28), NODES, PODS);
+    let mut pair = Pair::new(Heap::new(NODES, PODS + 2), profile(weighs % 29), NODES, PODS);
     for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(24) {
-            kind @ 0..ops::KINDS => ops::play(&mut pair, kind, &mut bytes),
-            14..20 => preempt(&mut pair, &mut bytes),
-            20 => take_up(&mut pair, &mut bytes),
-            21 => leave(&mut pair),
-            22 => pair.add_node(draw::node(&mut bytes)),
+        match bytes.below(50) {
+            choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
+            40..46 => preempt(&mut pair, &mut bytes),
+            46 => take_up(&mut pair, &mut bytes),
+            47 => leave(&mut pair),
+            48 => ops::add_node(&mut pair, &mut bytes),
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();

@@ -4,7 +4,6 @@ use sched_core::{Ask, Move, PodHandle, PodState};
 
 use crate::{
     bytes::Bytes,
-    draw,
     heap::Heap,
     naive::{NOBODY, Naive},
     ops,
@@ -21,17 +20,17 @@ const PODS: usize = 24;
 pub fn sched_repack(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let weighs = bytes.byte();
-    let mut pair = Pair::new(Heap::new(NODES, PODS), profile(weighs % 28), NODES, PODS);
+    let mut pair = Pair::new(Heap::new(NODES, PODS), profile(weighs % 29), NODES, PODS);
     for step in 0..OPS_MAX {
         if bytes.is_empty() {
             break;
         }
-        match bytes.below(26) {
-            kind @ 0..ops::KINDS => ops::play(&mut pair, kind, &mut bytes),
-            14..18 => repack(&pair.naive.clone(), &mut pair, &mut bytes),
-            18..21 => make_room(&pair.naive.clone(), &mut pair, &mut bytes),
-            21 => pair.add_node(draw::node(&mut bytes)),
-            22 => (0..4).for_each(|budget| pair.set_budget(budget, 3)),
+        match bytes.below(52) {
+            choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
+            40..44 => repack(&pair.naive.clone(), &mut pair, &mut bytes),
+            44..47 => make_room(&pair.naive.clone(), &mut pair, &mut bytes),
+            47 => ops::add_node(&mut pair, &mut bytes),
+            48 => (0..4).for_each(|budget| pair.set_budget(budget, 3)),
             _ => ops::confirmed(&mut pair, &mut bytes),
         }
         pair.check();

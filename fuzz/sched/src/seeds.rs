@@ -3,7 +3,7 @@
 
 use crate::{
     draw::{NODE_SIZES, POD_SIZES},
-    ops,
+    ops::{CHOICES, KINDS},
 };
 
 /// Nodes of one kind and pods of some sizes, by their places in the tables of sizes.
@@ -65,20 +65,24 @@ const CLUSTERS: [Cluster; 8] = [
     },
 ];
 
-/// Operations of the bodies (see [`ops::play`]) that the histories are made of, and how many kinds each body has.
+/// Choices of the bodies (see [`KINDS`]) that the histories are made of.
 const ADD_NODE: u8 = 0;
-const PLACE: u8 = 1;
-const CONFIRMED: u8 = 2;
-const REMOVE_POD: u8 = 4;
-const BUDGET: u8 = 9;
+const PLACE: u8 = 4;
+const CONFIRMED: u8 = 10;
+const REMOVE_POD: u8 = 17;
+const BUDGET: u8 = 25;
+
+const _: () =
+    assert!(KINDS[0] == 0 && KINDS[4] == 1 && KINDS[10] == 2 && KINDS[17] == 4 && KINDS[25] == 9);
+const _: () = assert!(KINDS[28] == 12 && CHOICES < 41);
 
 /// Bodies by name: bytes before the operations, the number of its own operation, and what follows a pod there.
 const BODIES: [(&str, &[u8], u8, &[u8]); 5] = [
-    ("sched_place", &[0, 0], ops::KINDS as u8 - 2, &[]),
-    ("sched_preempt", &[0], 15, &[7]),
-    ("sched_gang", &[0, 0], 15, &[3]),
-    ("sched_repack", &[0], 15, &[0]),
-    ("sched_batch", &[0, 0], 15, &[6]),
+    ("sched_place", &[0, 0], 28, &[]),
+    ("sched_preempt", &[0], 41, &[7]),
+    ("sched_gang", &[0, 0], 41, &[3]),
+    ("sched_repack", &[0], 41, &[0]),
+    ("sched_batch", &[0, 0], 41, &[6]),
 ];
 
 /// Each body's name with its seeds.
@@ -97,8 +101,8 @@ impl Cluster {
         let mut bytes = head.to_vec();
         for (place, node) in (0_u8..).zip(self.nodes) {
             debug_assert!(usize::from(*node) < NODE_SIZES.len());
-            // The first bit of what is unusual: its zones.
-            bytes.extend([ADD_NODE, *node, 1, ((place % 3) << 4) | (place % 2)]);
+            // Like no other, of this size; the first bit of what is unusual: its zones.
+            bytes.extend([ADD_NODE, 0, *node, 1, ((place % 3) << 4) | (place % 2)]);
         }
         bytes.extend([BUDGET, 4]);
         for (pod, unusual) in self.pods.iter().zip(self.unusual.iter().cycle()) {
@@ -112,7 +116,7 @@ impl Cluster {
             // Their own operation begins with a byte and goes on with pods.
             "sched_gang" | "sched_batch" => bytes.extend(what),
             "sched_repack" => {
-                bytes.extend([0, own, 0, 19]);
+                bytes.extend([0, own, 0, 44]);
             }
             _ => {}
         }

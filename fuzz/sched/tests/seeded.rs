@@ -23,7 +23,7 @@ fn play(body: fn(&[u8])) {
             .map(|_| {
                 let word = next(&mut state);
                 let [byte, plain, small, ..] = word.to_le_bytes();
-                if plain & 1 == 0 { byte } else { small & 31 }
+                if plain & 1 == 0 { byte } else { small & 63 }
             })
             .collect();
         let played = std::panic::catch_unwind(|| body(&bytes));

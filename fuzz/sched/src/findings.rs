@@ -1,0 +1,89 @@
+//! What the fuzz targets found, as clusters rather than as bytes: they outlive a change of how bytes are read.
+
+use crate::{
+    heap::Heap,
+    pair::{Pair, profile},
+    spec::{AskSpec, NodeSpec, PodSpec, Sizes, SpreadSpec},
+};
+
+fn pair() -> Pair {
+    Pair::new(Heap::new(2, 8), profile(0), 2, 8)
+}
+
+fn node() -> NodeSpec {
+    let sizes = Sizes { cpu: 4000, memory: 8 << 30, pods: 110, ..Sizes::default() };
+    NodeSpec { sizes, ..NodeSpec::default() }
+}
+
+fn pod(cpu: u32) -> AskSpec {
+    let sizes = Sizes { cpu, pods: 1, ..Sizes::default() };
+    AskSpec { pod: PodSpec { sizes, ..PodSpec::default() }, ..AskSpec::default() }
+}
+
+/// A node without the label of a second spread is told so: in the first, over hosts, it does not count (P4).
+#[test]
+fn a_missing_label_is_named_before_too_many_pods_on_the_host() {
+    let mut pair = pair();
+    pair.add_node(node());
+    let mut ask = pod(100);
+    ask.pod.matches = 1;
+    pair.add_bound(&ask, 0, 0);
+    // Term 0 has the host as its key, term 5 a label.
+    for (term, min_domains) in [(0, 2), (5, 0)] {
+        ask.spreads.push(SpreadSpec {
+            term,
+            max_skew: 1,
+            min_domains,
+            preferred: None,
+            ignores_affinity: true,
+            ignores_taints: true,
+        });
+    }
+    pair.explain(&ask);
+}
+
+/// Sums that have reached the end of their range are made anew when a pod leaves (P1).
+#[test]
+fn a_node_far_beyond_what_it_has_is_not_empty_when_one_of_two_pods_leaves() {
+    let mut pair = pair();
+    pair.add_node(node());
+    for _ in 0..2 {
+        pair.add_bound(&pod(3 << 30), 0, 0);
+    }
+    let first = pair.naive.pods[0].handle;
+    pair.remove_pod(first);
+    pair.check();
+    pair.audit();
+    assert_eq!(pair.place(&pod(1000)), None);
+}
+
+/// A repack that was only thought through leaves pods in the order in which they came (P3).
+#[test]
+fn a_repack_leaves_the_order_of_pods() {
+    let mut pair = pair();
+    pair.add_node(node());
+    pair.add_node(node());
+    for at in [0, 0, 1] {
+        pair.add_bound(&pod(500), 0, at);
+    }
+    let asks: Vec<_> = pair.naive.pods.iter().map(|held| (held.handle, held.ask.ask())).collect();
+    let ask_of = |pod| asks.iter().find(|(one, _)| *one == pod).map(|(_, ask)| ask);
+    let mut moves = [sched_core::Move::default(); 8];
+    assert_eq!(pair.core.repack(&ask_of, &mut moves), 1);
+    pair.check();
+}
+
+/// A pod kept out by a host port gets the node of the one that holds it, as soon as that one is told to leave.
+#[test]
+fn a_node_is_kept_for_a_pod_whose_port_is_still_held() {
+    let mut pair = pair();
+    pair.add_node(node());
+    let mut holder = pod(100);
+    holder.pod.ports = 1;
+    pair.add_bound(&holder, 0, 0);
+    let mut ask = holder.clone();
+    (ask.ports_wanted, ask.pod.priority) = (1, 10);
+    let found = pair.core.preempt(&ask.ask());
+    let nominated = found.map(|found| pair.core.nominate(&ask.ask(), &found));
+    assert!(matches!(nominated, Some(Ok(_))), "{nominated:?}");
+}
