@@ -40,10 +40,12 @@ pub(super) fn unschedulable(
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
         "lastTransitionTime": since.unwrap_or_else(|| time::rfc3339(now.0)),
     });
-    let mut status = json!({"conditions": [condition]});
-    if kept != pod.status.nominated_node_name {
-        status["nominatedNodeName"] = if kept.is_empty() { Value::Null } else { kept.into() };
-    }
+    let status = if kept == pod.status.nominated_node_name {
+        json!({"conditions": [condition]})
+    } else {
+        let kept = if kept.is_empty() { Value::Null } else { kept.into() };
+        json!({"conditions": [condition], "nominatedNodeName": kept})
+    };
     patch_status(id, &meta.namespace, &meta.name, &meta.uid, &status)
 }
 

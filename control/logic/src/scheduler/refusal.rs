@@ -93,15 +93,15 @@ impl Mirror {
         index: NodeIndex,
         reason: Reason,
     ) -> Vec<String> {
-        match reason {
-            Reason::Insufficient(first) => {
-                let lacks = self.lacks(question, index, &[]);
-                let lacks = if lacks.is_empty() { Vec::from([first]) } else { lacks };
-                lacks.into_iter().map(|what| self.insufficient(what)).collect()
-            }
-            Reason::Taint(bit) => Vec::from([self.untolerated(question, index, bit)]),
-            other => Vec::from([plain(other).into()]),
+        if let Reason::Insufficient(first) = reason {
+            let lacks = self.lacks(question, index, &[]);
+            let lacks = if lacks.is_empty() { Vec::from([first]) } else { lacks };
+            return lacks.into_iter().map(|what| self.insufficient(what)).collect();
         }
+        if let Reason::Taint(bit) = reason {
+            return Vec::from([self.untolerated(question, index, bit)]);
+        }
+        Vec::from([plain(reason).into()])
     }
 
     /// The first taint of the node's spec that is not tolerated.
@@ -119,10 +119,10 @@ impl Mirror {
     }
 
     fn insufficient(&self, resource: Resource) -> String {
-        match resource {
-            Resource::Pods => "Too many pods".into(),
-            other => format!("Insufficient {}", self.shown(other)),
+        if resource == Resource::Pods {
+            return "Too many pods".into();
         }
+        format!("Insufficient {}", self.shown(resource))
     }
 
     /// A resource's name.
@@ -199,12 +199,17 @@ impl Mirror {
         if !lacks.is_empty() {
             return lacks.into_iter().map(|what| self.insufficient(what)).collect();
         }
-        let stays = match reason {
-            _ if ports_stay => Reason::Ports,
-            Reason::Insufficient(_) | Reason::Ports if !ask.spreads.is_empty() => Reason::Spread,
-            Reason::Insufficient(_) | Reason::Ports if !ask.near.is_empty() => Reason::PodAffinity,
-            Reason::Insufficient(_) | Reason::Ports => Reason::PodAntiAffinity,
-            other => other,
+        let is_mended = matches!(reason, Reason::Insufficient(_) | Reason::Ports);
+        let stays = if ports_stay {
+            Reason::Ports
+        } else if !is_mended {
+            reason
+        } else if !ask.spreads.is_empty() {
+            Reason::Spread
+        } else if !ask.near.is_empty() {
+            Reason::PodAffinity
+        } else {
+            Reason::PodAntiAffinity
         };
         Vec::from([plain(stays).into()])
     }

@@ -351,3 +351,20 @@ fn pods_known_before_their_node_take_their_room_when_it_comes() {
     world.later(300_000);
     assert_eq!(world.settle(), "", "nothing new to tell");
 }
+
+#[test]
+fn each_profile_has_its_own_idea_of_the_best_node() {
+    let place = |profile: PlacementProfile| {
+        let mut world = World { scheduler: Scheduler::new(profile), ..World::new() };
+        world.node("full 4000");
+        world.node("idle 4000");
+        world.pod("old", "2", json!({"nodeName": "full"}));
+        for name in ["a", "b"] {
+            world.pod(name, "1", json!({}));
+        }
+        world.settle()
+    };
+    assert_eq!(place(PlacementProfile::Pack), "a -> full; b -> full");
+    assert_eq!(place(PlacementProfile::Spread), "a -> idle; b -> full");
+    assert_eq!(place(PlacementProfile::Gradient), "a -> full; b -> full");
+}

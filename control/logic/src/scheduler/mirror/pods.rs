@@ -288,7 +288,11 @@ impl Mirror {
         }
         let there = self.pods.iter().filter(|(_, pod)| pod.namespace == name);
         let uids: Vec<String> = there.map(|(uid, _)| uid.clone()).collect();
-        uids.iter().fold(false, |any, uid| self.match_anew(uid) || any)
+        let mut any = false;
+        for uid in &uids {
+            any |= self.match_anew(uid);
+        }
+        any
     }
 
     /// The terms that select a pod.
