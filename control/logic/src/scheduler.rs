@@ -73,13 +73,13 @@ impl Controller for Scheduler {
         "scheduler"
     }
 
-    fn changed(&mut self, now: Millis, change: &Change) {
+    fn changed(&mut self, _now: Millis, change: &Change) {
         if change.resource == Resource::NODES {
             if self.mirror.node_changed(change) {
                 self.backlog.room_changed();
             }
         } else if change.resource == Resource::PODS {
-            self.pod_changed(now, change);
+            self.pod_changed(change);
         }
     }
 
@@ -127,7 +127,7 @@ impl Controller for Scheduler {
 }
 
 impl Scheduler {
-    fn pod_changed(&mut self, now: Millis, change: &Change) {
+    fn pod_changed(&mut self, change: &Change) {
         let old = change.old.as_ref().map(|old| old.meta.uid.as_str());
         let new = change.new.as_ref().map(|new| new.meta.uid.as_str());
         // A name's new life: the old one is gone.
@@ -151,7 +151,7 @@ impl Scheduler {
             self.mirror.pod_bound(&pod);
         } else if is_ours(&pod) && !self.mirror.is_assumed(uid) {
             let priority = pod.spec.priority.unwrap_or(0);
-            self.backlog.add(now, uid, &pod.metadata.namespace, &pod.metadata.name, priority);
+            self.backlog.add(uid, &pod.metadata.namespace, &pod.metadata.name, priority);
         } else if !is_ours(&pod) {
             self.backlog.remove(uid);
         }
