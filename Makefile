@@ -1,5 +1,5 @@
 # The front panel. Each target is a line or two; what they need is in .ci/setup.
-.PHONY: demo test lint bench cost fuzz sim cross lab setup build
+.PHONY: demo test lint bench cost scale fuzz sim cross lab setup build
 
 IMAGE := target/demo/testing-service.tar
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -19,6 +19,10 @@ lab: setup $(IMAGE) ## a machine with a real kernel and cgroup v2 alone, in QEMU
 cost: setup build $(IMAGE) ## each budget beside its number; COST_IDLE_SECONDS=60 is quicker
 	cargo build --release -p coracle-benches --bin cost
 	$(SUDO) env "PATH=$$PATH" "COST_IDLE_SECONDS=$${COST_IDLE_SECONDS:-600}" target/release/cost
+
+scale: setup build ## 1,000 pods on 100 fake nodes, end to end: bound a second, times, memory, flash
+	cargo build --release -p coracle-benches --bin cluster-scale
+	target/release/cluster-scale
 
 lint: ## format, clippy, pure crates alone, licences
 	cargo fmt --all --check

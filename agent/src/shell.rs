@@ -4,18 +4,22 @@
 //! ```text
 //! API server ── watch ──► Event ──► Agent::step ──► Action ──► carry (runtime, images, volumes, network, API) ──► Event
 //! ```
+//!
+//! What a node says to the control plane is [`member`]'s, whether its machine is this one or a [`fake`].
 
 pub(crate) mod api;
 mod carry;
 pub(crate) mod clock;
 pub(crate) mod containers;
 mod events;
+pub(crate) mod fake;
 mod images;
 mod join;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod logs;
 pub(crate) mod machine_facts;
+mod member;
 mod netlink;
 pub(crate) mod network;
 mod node;
@@ -33,7 +37,7 @@ mod volumes_kept;
 mod watch;
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{OnceCell, RefCell},
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -42,24 +46,22 @@ use std::{
     time::Duration,
 };
 
-use coracle_agent_logic::{Action, Agent, Event, Millis, Pod, PodUid, event, node::NodeFacts};
+use coracle_agent_logic::{Action, Agent, Event, Pod, PodUid, event, node::NodeFacts};
 use coracle_image::{Image, ImageStore, Mirror, Platform};
 use coracle_runtime::{
     Config, ContainerState, ContainerStatus, Fact, PodStatus, Runtime as _, linux::LinuxRuntime,
 };
-use serde_json::Value;
 use smol::{channel, lock::Semaphore, stream::StreamExt as _};
 
 use self::{
     api::{Api, Server},
-    events::Tales,
     log::{info, warning},
+    member::{Board, Member, Task},
     network::Network,
     rt::{Local, sleep},
     services::Services,
     state::StateDir,
     tokens::Mint,
-    watch::Seen,
 };
 
 /// What the command line says.
@@ -77,16 +79,10 @@ pub(crate) struct Options {
 
 /// Everything that the tasks of the one thread share.
 pub(crate) struct Shell {
+    pub(crate) member: Member,
     pub(crate) options: Options,
     pub(crate) state: StateDir,
-    pub(crate) local: Local,
-    pub(crate) agent: RefCell<Agent>,
-    pub(crate) machine: RefCell<NodeFacts>,
-    /// The stored Node says other than the agent: its status is to be sent again.
-    pub(crate) node_contradicted: Cell<bool>,
     pub(crate) lacking: Arc<Vec<Fact>>,
-    pub(crate) tales: Rc<Tales>,
-    events: channel::Sender<Event>,
     runtime: Arc<LinuxRuntime>,
     images: Arc<ImageStore>,
     network: Arc<Network>,
@@ -96,7 +92,6 @@ pub(crate) struct Shell {
     held_images: RefCell<BTreeMap<(PodUid, String), Image>>,
     online: OnceCell<Online>,
     pulls: Semaphore,
-    wake: Cell<Option<Millis>>,
 }
 
 /// What is there once the node has its certificate.
@@ -130,61 +125,45 @@ impl Shell {
         let network = Arc::new(Network::open(&state, options.bridge.clone()));
         let lacking = Arc::new(images::host_facts());
         let facts = machine_facts::read(&options.node_name, state.root(), None, &lacking);
-        let (events, incoming) = channel::bounded(limits::EVENTS_MAX);
+        let agent = Agent::new(facts.ips.clone());
+        let (server, labels) = (options.server.clone(), options.labels.clone());
+        let (member, incoming) = Member::new(local.clone(), server, labels, facts, agent);
         let shell = Rc::new(Self {
-            tales: Rc::new(Tales::new(&options.node_name)),
+            member,
             services: Services::open(&state),
-            agent: RefCell::new(Agent::new(facts.ips.clone())),
-            machine: RefCell::new(facts),
-            node_contradicted: Cell::new(false),
             pulls: Semaphore::new(limits::PULLS_MAX),
             images: Arc::new(images),
             mint: Mint::default(),
             volumes: volumes_kept::Kept::default(),
             held_images: RefCell::default(),
             online: OnceCell::new(),
-            wake: Cell::new(None),
             options,
             state,
-            local,
             lacking,
-            events,
             runtime,
             network,
         });
-        // Before any task: signals that come early are not lost.
-        let signals =
-            async_signal::Signals::new([async_signal::Signal::Term, async_signal::Signal::Int]);
-        let mut signals = signals.map_err(|error| format!("cannot wait for signals: {error}"))?;
+        let signals = stop_signals()?;
         shell.recover().await?;
-        shell.local.spawn(Rc::clone(&shell).drive(incoming));
-        shell.local.spawn(Rc::clone(&shell).watch_runtime());
-        shell.local.spawn(Rc::clone(&shell).look_after_network());
+        let board: Rc<dyn Board> = Rc::clone(&shell) as _;
+        local.spawn(member::drive(board, incoming));
+        local.spawn(Rc::clone(&shell).watch_runtime());
+        local.spawn(Rc::clone(&shell).look_after_network());
         let (fatal, failed) = channel::bounded::<String>(1);
         let closing = Rc::clone(&shell);
         let joining = Rc::clone(&shell);
-        shell.local.spawn(async move {
+        local.spawn(async move {
             if let Err(why) = Rc::clone(&joining).go_online().await {
-                if joining.agent.borrow().pods().next().is_some() {
+                if joining.member.agent.borrow().pods().next().is_some() {
                     warning!("{why}; the pods of this node go on");
                 } else {
                     let _ = fatal.send(why).await;
                 }
             }
         });
-        let stopped = async {
-            let _ = signals.next().await;
-            Ok(())
-        };
-        let failed = async {
-            match failed.recv().await {
-                Ok(why) => Err(why),
-                Err(_) => smol::future::pending().await,
-            }
-        };
-        smol::future::or(stopped, failed).await?;
+        stopped_or_failed(signals, failed).await?;
         info!("stopping; the pods of this node go on");
-        if closing.agent.borrow().pods().next().is_none()
+        if closing.member.agent.borrow().pods().next().is_none()
             && let Err(error) = closing.network.close()
         {
             warning!("{error}");
@@ -201,12 +180,15 @@ impl Shell {
     }
 
     pub(crate) fn pod(&self, uid: &PodUid) -> Option<Arc<Pod>> {
-        self.agent.borrow().pod(uid).cloned()
+        self.member.pod(uid)
     }
 
     async fn send(&self, event: Event) {
-        // The receiver lives as long as the shell.
-        let _ = self.events.send(event).await;
+        self.member.send(event).await;
+    }
+
+    fn step(self: &Rc<Self>, event: Event) {
+        member::step(&(Rc::clone(self) as Rc<dyn Board>), event);
     }
 
     /// Pods from disk, what their shims still have, and the removal of what neither knows.
@@ -242,40 +224,12 @@ impl Shell {
     fn found(&self, status: &PodStatus) -> Option<event::FoundSandbox> {
         let uid = PodUid::parse(status.spec.uid.as_str())?;
         let ips = if status.spec.host_network {
-            self.machine.borrow().ips.clone()
+            self.member.machine.borrow().ips.clone()
         } else {
             self.network.given(&uid).iter().map(Ipv4Addr::to_string).collect()
         };
         let containers = status.containers.iter().filter_map(found_container).collect();
         Some(event::FoundSandbox { uid, alive: status.shim_pid.is_some(), ips, containers })
-    }
-
-    /// Takes one event to its actions.
-    fn step(self: &Rc<Self>, event: Event) {
-        let mut actions = Vec::new();
-        self.agent.borrow_mut().step(clock::now(), event, &mut actions);
-        self.wake.set(None);
-        for action in actions {
-            self.carry(action);
-        }
-    }
-
-    /// The loop: events, or the time that the machine asked for.
-    async fn drive(self: Rc<Self>, incoming: channel::Receiver<Event>) {
-        loop {
-            let due = async {
-                match self.wake.get() {
-                    Some(at) => sleep(clock::until(at)).await,
-                    None => smol::future::pending().await,
-                }
-                Some(Event::Timer)
-            };
-            let next = async { incoming.recv().await.ok() };
-            match smol::future::or(next, due).await {
-                Some(event) => self.step(event),
-                None => return,
-            }
-        }
     }
 
     /// Exits and lost shims, from a thread that waits for them.
@@ -359,88 +313,24 @@ impl Shell {
 
     /// Joins if that was not done, and starts everything that talks to the control plane.
     async fn go_online(self: Rc<Self>) -> Result<(), String> {
-        let node = &self.options.node_name;
-        let joined = match join::kept(&self.state, node) {
-            Some(joined) => joined,
-            None => {
-                let token = self.options.token.as_deref();
-                join::join(&self.local, &self.state, &self.options.server, node, token)
-                    .await
-                    .map_err(|error| error.to_string())?
-            }
-        };
-        let tls = tls::client(&joined.ca_pem, Some(&joined.identity), &["h2"])
-            .map_err(|error| error.0)?;
-        let api = Api::dial(&self.local, self.options.server.clone(), tls, None);
+        let board: Rc<dyn Board> = Rc::clone(&self) as _;
+        let api = member::join(&board, &self.state, self.options.token.as_deref()).await?;
+        let local = &self.member.local;
         let (changed, to_refresh) = channel::bounded(limits::EVENTS_MAX);
-        let follower = objects::Follower::new(&self.local, api.clone(), changed);
+        let follower = objects::Follower::new(local, api.clone(), changed);
         if self.online.set(Online { api: api.clone(), follower }).is_err() {
             return Err("joined twice".into());
         }
-        let spawn = |task| self.local.spawn(task);
-        let (shell, renewing) = (Rc::clone(&self), api.clone());
-        self.local.spawn(async move {
-            let ca_pem = joined.ca_pem;
-            let node = shell.options.node_name.clone();
-            join::keep_certified(
-                &renewing.clone(),
-                &shell.state,
-                &node,
-                joined.identity,
-                |identity| match tls::client(&ca_pem, Some(identity), &["h2"]) {
-                    Ok(tls) => renewing.renew(tls),
-                    Err(error) => warning!("cannot use the new certificate: {}", error.0),
-                },
-            )
-            .await;
-        });
-        self.local.spawn(Rc::clone(&self.tales).send(api.clone()));
-        self.local.spawn(node::keep_status(Rc::clone(&self), api.clone()));
-        self.local.spawn(node::follow(Rc::clone(&self), api.clone()));
-        self.local.spawn(node::keep_lease(Rc::clone(&self), api.clone()));
-        self.local.spawn(tunnel::keep(Rc::clone(&self), api.clone()));
+        member::attend(&board, &api);
+        local.spawn(tunnel::keep(Rc::clone(&self), api.clone()));
         let shell = Rc::clone(&self);
-        spawn(Box::pin(async move {
+        local.spawn(async move {
             while let Ok(uid) = to_refresh.recv().await {
                 shell.refresh_volumes(&uid);
             }
-        }) as std::pin::Pin<Box<dyn Future<Output = ()>>>);
-        self.local.spawn(Rc::clone(&self).follow_services(api.clone()));
-        self.local.spawn(Rc::clone(&self).follow_pods(api));
+        });
+        local.spawn(Rc::clone(&self).follow_services(api));
         Ok(())
-    }
-
-    async fn follow_pods(self: Rc<Self>, api: Api) {
-        let selector = watch::field_selector("spec.nodeName", &self.options.node_name);
-        watch::follow(&api, "/api/v1/pods", &selector, async |seen| match seen {
-            Seen::Listed(items) => {
-                let mut uids = BTreeSet::new();
-                for item in items {
-                    // A pod that cannot be read is still there: it must not be taken for deleted.
-                    uids.extend(uid_of(&item));
-                    self.pod_seen(item).await;
-                }
-                self.send(Event::Listed(uids)).await;
-            }
-            Seen::Changed(item) => self.pod_seen(item).await,
-            Seen::Gone(item) => {
-                if let Some(uid) = uid_of(&item) {
-                    self.send(Event::PodGone(uid)).await;
-                }
-            }
-        })
-        .await;
-    }
-
-    async fn pod_seen(&self, mut item: Value) {
-        // Half of a pod's JSON, and nothing to a node.
-        if let Some(meta) = item.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.remove("managedFields");
-        }
-        match Pod::parse(item.to_string().into_bytes().into()) {
-            Ok(pod) => self.send(Event::PodChanged(Arc::new(pod))).await,
-            Err(error) => warning!("a pod of this node cannot be read: {}; left alone", error.0),
-        }
     }
 
     async fn follow_services(self: Rc<Self>, api: Api) {
@@ -452,8 +342,46 @@ impl Shell {
     }
 }
 
-fn uid_of(item: &Value) -> Option<PodUid> {
-    item.pointer("/metadata/uid").and_then(Value::as_str).and_then(PodUid::parse)
+impl Board for Shell {
+    fn member(&self) -> &Member {
+        &self.member
+    }
+
+    fn begin(self: Rc<Self>, action: Action) {
+        self.carry(action);
+    }
+
+    fn look(self: Rc<Self>, peer: Option<SocketAddr>) -> Task<'static, NodeFacts> {
+        Box::pin(async move { self.facts(peer).await })
+    }
+
+    fn range_learned(self: Rc<Self>, cidr: String) -> Task<'static, ()> {
+        Box::pin(async move { self.network_learned(Some(cidr), None).await })
+    }
+}
+
+/// What tells the agent to stop. Made before any task: signals that come early are not lost.
+fn stop_signals() -> Result<async_signal::Signals, String> {
+    async_signal::Signals::new([async_signal::Signal::Term, async_signal::Signal::Int])
+        .map_err(|error| format!("cannot wait for signals: {error}"))
+}
+
+/// Waits for SIGTERM or SIGINT, or for a reason to end that comes first.
+async fn stopped_or_failed(
+    mut signals: async_signal::Signals,
+    failed: channel::Receiver<String>,
+) -> Result<(), String> {
+    let stopped = async {
+        let _ = signals.next().await;
+        Ok(())
+    };
+    let failed = async {
+        match failed.recv().await {
+            Ok(why) => Err(why),
+            Err(_) => smol::future::pending().await,
+        }
+    };
+    smol::future::or(stopped, failed).await
 }
 
 /// How a container ended, for the pod machine; its last words are read elsewhere.

@@ -230,8 +230,14 @@ impl Cluster {
         self.start_agent(name)
     }
 
-    /// Starts an agent (again) and waits until its node is Ready.
-    pub fn start_agent(&mut self, name: &str) -> Result<()> {
+    /// Starts one process that plays so many nodes, `fake-0` and on; waits for nothing.
+    pub fn fake_agent(&mut self, name: &str, nodes: usize) -> Result<()> {
+        let more = vec!["--fake".to_owned(), nodes.to_string()];
+        self.agents.push((name.to_owned(), more, None));
+        self.spawn_agent(name, &[])
+    }
+
+    fn spawn_agent(&mut self, name: &str, words: &[&str]) -> Result<()> {
         let url = self.url()?;
         let token = self.data().join("join-token");
         let dir = self.agent_dir(name);
@@ -244,8 +250,9 @@ impl Cluster {
         let child = Command::new(bin_dir()?.join("coracle-agent"))
             .arg("--data-dir")
             .arg(&dir)
-            .args(["--server", &url, "--node-name", name, "--token-file"])
+            .args(["--server", &url, "--token-file"])
             .arg(&token)
+            .args(words)
             .args(&agent.1)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -253,6 +260,12 @@ impl Cluster {
             .spawn()
             .context("cannot start coracle-agent")?;
         agent.2 = Some(child);
+        Ok(())
+    }
+
+    /// Starts an agent (again) and waits until its node is Ready.
+    pub fn start_agent(&mut self, name: &str) -> Result<()> {
+        self.spawn_agent(name, &["--node-name", name])?;
         let condition = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
         wait_for("the node to be Ready", || {
             let answer = self.kubectl(Kubectl::Current, &["get", "node", name, "-o", condition])?;

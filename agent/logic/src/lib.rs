@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod conditions;
 pub mod env;
 pub mod event;
+pub mod fake;
 pub mod fields;
 pub mod files;
 pub mod limits;

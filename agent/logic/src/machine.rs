@@ -16,9 +16,10 @@ use crate::{
 };
 
 /// All pods of a node. Only [`Agent::step`] changes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Agent {
     host_ips: Vec<String>,
+    pods_max: usize,
     pods: BTreeMap<PodUid, PodState>,
     /// Pods from disk wait for what the shims have.
     recovered: bool,
@@ -27,7 +28,14 @@ pub struct Agent {
 impl Agent {
     /// An agent without pods. `host_ips` are the node's addresses, for statuses.
     pub fn new(host_ips: Vec<String>) -> Self {
-        Self { host_ips, ..Self::default() }
+        let (pods_max, pods) = (limits::PODS_MAX, BTreeMap::new());
+        Self { host_ips, pods_max, pods, recovered: false }
+    }
+
+    /// The same for a node that takes so many pods at one time and not [`limits::PODS_MAX`].
+    #[must_use]
+    pub fn with_pods_max(self, pods_max: usize) -> Self {
+        Self { pods_max, ..self }
     }
 
     /// The pod of this uid, as last seen.
@@ -252,7 +260,7 @@ impl Agent {
     }
 
     fn admit(&mut self, now: Now, pod: Arc<Pod>, out: &mut Vec<Action>) {
-        let full = self.pods.values().filter(|state| !state.finished()).count() >= limits::PODS_MAX;
+        let full = self.pods.values().filter(|state| !state.finished()).count() >= self.pods_max;
         let status = recorded_status(&pod);
         let uid = pod.uid.clone();
         let mut state = PodState::new(pod, &status, now);
@@ -261,7 +269,7 @@ impl Agent {
         if full && !state.finished() {
             let message = format!(
                 "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {0}, capacity: {0}",
-                limits::PODS_MAX
+                self.pods_max
             );
             let tale = Tale {
                 warning: true,

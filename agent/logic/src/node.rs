@@ -44,6 +44,8 @@ pub struct NodeFacts {
     pub memory_free_bytes: u64,
     /// Processes of the machine now, and at most.
     pub pids: (u64, u64),
+    /// Pods at one time; `None`: [`limits::PODS_MAX`].
+    pub pods_max: Option<usize>,
     /// What the host does not enforce, each with the line that mends it.
     pub lacking: Vec<Lack>,
 }
@@ -112,6 +114,7 @@ pub fn object(facts: &NodeFacts, labels: &BTreeMap<String, String>) -> Value {
 /// The status, with conditions' times from `before` where nothing changed. Heartbeats are the Lease's.
 pub fn status(facts: &NodeFacts, before: Option<&Value>, now_s: i64) -> Value {
     let kib = |bytes: u64| format!("{}Ki", bytes / 1024);
+    let pods_max = facts.pods_max.unwrap_or(limits::PODS_MAX).to_string();
     let milli = allocatable_cpu_milli(facts);
     let cpu =
         if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") };
@@ -126,13 +129,13 @@ pub fn status(facts: &NodeFacts, before: Option<&Value>, now_s: i64) -> Value {
             "cpu": facts.cpus.to_string(),
             "memory": kib(facts.memory_bytes),
             "ephemeral-storage": kib(facts.disk_bytes),
-            "pods": limits::PODS_MAX.to_string(),
+            "pods": pods_max,
         },
         "allocatable": {
             "cpu": cpu,
             "memory": kib(allocatable_memory_bytes(facts)),
             "ephemeral-storage": kib(allocatable_disk_bytes(facts)),
-            "pods": limits::PODS_MAX.to_string(),
+            "pods": pods_max,
         },
         "addresses": addresses,
         "conditions": conditions(facts, before, now_s),

@@ -1,6 +1,6 @@
 //! The connection to the API server: one, over TLS and HTTP/2, for all requests and watches.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use coracle_api::Status;
@@ -21,7 +21,7 @@ use super::{
     limits,
     log::{info, warning},
     pool,
-    rt::{Io, Local, Timers, jitter, sleep, within},
+    rt::{Io, Local, Timers, jitter, sleep, spread, within},
 };
 
 /// Why a call did not give what it was to give.
@@ -214,13 +214,36 @@ impl Api {
         }
     }
 
-    /// Sends a request once; the head of the answer comes back whatever its code.
+    /// Sends a request, again by its `Retry-After` while the API server says that it is too busy: that it does before
+    /// it has done anything. The head of the answer comes back whatever its code.
     async fn send(
         &self,
         method: Method,
         path: &str,
         content_type: &str,
         body: Vec<u8>,
+    ) -> Result<Response<Incoming>, ApiError> {
+        let body = Bytes::from(body);
+        let mut tries = 0;
+        loop {
+            let response = self.send_once(method.clone(), path, content_type, body.clone()).await?;
+            let wait = busy(response.status(), response.headers(), tries);
+            let Some(wait) = wait.filter(|_| tries < limits::BUSY_TRIES_MAX) else {
+                return Ok(response);
+            };
+            drop(response);
+            tries += 1;
+            sleep(spread(wait)).await;
+            self.connected().await;
+        }
+    }
+
+    async fn send_once(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
     ) -> Result<Response<Incoming>, ApiError> {
         let lost = |text: &str| ApiError::Lost(text.to_owned());
         let inner = &self.inner;
@@ -235,9 +258,8 @@ impl Api {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| ApiError::Lost(error.to_string()))?;
+        let request =
+            request.body(Full::new(body)).map_err(|error| ApiError::Lost(error.to_string()))?;
         let sender = inner.sender.borrow().clone();
         let mut sender = sender.ok_or_else(|| lost("not connected"))?;
         match within(limits::ANSWER_TIMEOUT, sender.send_request(request)).await {
@@ -353,6 +375,15 @@ fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
         .map_err(|error| ApiError::Lost(format!("its answer is no JSON: {error}")))
 }
 
+/// How long a server that is too busy wants to be left alone; longer each time that it says so again.
+fn busy(code: StatusCode, headers: &header::HeaderMap, tries: u32) -> Option<Duration> {
+    let is_busy = matches!(code, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let after = headers.get(header::RETRY_AFTER).filter(|_| is_busy)?;
+    let seconds: u64 = after.to_str().ok()?.trim().parse().ok()?;
+    let wait = Duration::from_secs(seconds).saturating_mul(1 << tries.min(8));
+    Some(wait.min(limits::BUSY_WAIT_MAX))
+}
+
 fn refusal(code: StatusCode, bytes: &[u8]) -> ApiError {
     let mut status: Status = serde_json::from_slice(bytes).unwrap_or_default();
     if status.message.is_empty() {
@@ -365,6 +396,26 @@ fn refusal(code: StatusCode, bytes: &[u8]) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_server_says_how_long() {
+        let check = |code: u16, after: Option<&str>, tries: u32, want_s: Option<u64>| {
+            let mut headers = header::HeaderMap::new();
+            if let Some(after) = after {
+                headers.insert(header::RETRY_AFTER, after.parse().unwrap());
+            }
+            let got = busy(StatusCode::from_u16(code).unwrap(), &headers, tries);
+            assert_eq!(got, want_s.map(Duration::from_secs), "{code} {after:?} {tries}");
+        };
+        check(429, Some("1"), 0, Some(1));
+        check(429, Some("1"), 3, Some(8));
+        check(503, Some("2"), 1, Some(4));
+        // More than is believed, a date (which nobody sends), nothing, and an answer that is not about being busy.
+        check(429, Some("86400"), 60, Some(30));
+        check(429, Some("Sat, 28 Nov 2026 12:00:00 GMT"), 0, None);
+        check(503, None, 0, None);
+        check(500, Some("1"), 0, None);
+    }
 
     #[test]
     fn servers_read() {

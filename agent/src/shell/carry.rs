@@ -15,46 +15,40 @@ use coracle_agent_logic::{
     limits::TERMINATION_MESSAGE_BYTES_MAX,
 };
 use coracle_runtime::{ContainerId, ContainerState, Runtime as _, RuntimeError};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{
-    Shell,
-    api::{Api, ApiError},
-    chain, containers, exit_of, images, limits,
-    log::warning,
-    seconds, volumes,
-};
+use super::{Shell, chain, containers, exit_of, images, limits, log::warning, seconds, volumes};
 
 impl Shell {
     /// Begins an action.
     pub(crate) fn carry(self: &Rc<Self>, action: Action) {
         let shell = Rc::clone(self);
         match action {
-            Action::Keep(uid) => self.local.spawn(shell.keep(uid)),
-            Action::PrepareVolumes(uid) => self.local.spawn(shell.prepare_volumes(uid)),
-            Action::MakeSandbox(uid) => self.local.spawn(shell.make_sandbox(uid)),
-            Action::EnsureImage(uid, name) => self.local.spawn(shell.ensure_image(uid, name)),
+            Action::Keep(uid) => self.member.local.spawn(shell.keep(uid)),
+            Action::PrepareVolumes(uid) => self.member.local.spawn(shell.prepare_volumes(uid)),
+            Action::MakeSandbox(uid) => self.member.local.spawn(shell.make_sandbox(uid)),
+            Action::EnsureImage(uid, name) => {
+                self.member.local.spawn(shell.ensure_image(uid, name))
+            }
             Action::Start(uid, name, attempt) => {
-                self.local.spawn(shell.start_container(uid, name, attempt))
+                self.member.local.spawn(shell.start_container(uid, name, attempt))
             }
             Action::Stop(uid, name, attempt) => {
-                self.local.spawn(shell.stop_container(uid, name, attempt))
+                self.member.local.spawn(shell.stop_container(uid, name, attempt))
             }
             Action::Kill(uid, name, attempt) => {
-                self.local.spawn(shell.kill_container(uid, name, attempt))
+                self.member.local.spawn(shell.kill_container(uid, name, attempt))
             }
-            Action::TearDown(uid) => self.local.spawn(shell.tear_down(uid)),
-            Action::Forget(uid) => self.local.spawn(shell.forget(uid)),
+            Action::TearDown(uid) => self.member.local.spawn(shell.tear_down(uid)),
+            Action::Forget(uid) => self.member.local.spawn(shell.forget(uid)),
             Action::PatchStatus(uid, version, status) => {
-                self.local.spawn(shell.patch_status(uid, version, status));
+                self.member.local.spawn(shell.patch_status(uid, version, status));
             }
-            Action::Delete(uid) => self.local.spawn(shell.delete(uid)),
-            Action::Tell(uid, tale) => {
-                if let Some(pod) = self.pod(&uid) {
-                    self.tales.about_pod(&pod, tale);
-                }
+            Action::Delete(uid) => {
+                self.member.local.spawn(async move { shell.member.delete(uid).await });
             }
-            Action::WakeAt(at) => self.wake.set(Some(at)),
+            Action::Tell(uid, tale) => self.member.tell(&uid, tale),
+            Action::WakeAt(at) => self.member.wake_at(at),
         }
     }
 
@@ -74,7 +68,7 @@ impl Shell {
     async fn make_sandbox(self: Rc<Self>, uid: PodUid) {
         let Some(pod) = self.pod(&uid) else { return };
         let (runtime, network) = (Arc::clone(&self.runtime), Arc::clone(&self.network));
-        let host_ips = self.machine.borrow().ips.clone();
+        let host_ips = self.member.machine.borrow().ips.clone();
         let made = self
             .blocking(move || -> Result<Vec<String>, String> {
                 let spec = containers::sandbox(&pod)?;
@@ -138,7 +132,7 @@ impl Shell {
             .map_err(|why| (StartFault::Config, why))?;
         let services = self.services.of(&pod, &self.options.server);
         let place = self.place(uid);
-        let node_memory_bytes = self.machine.borrow().memory_bytes;
+        let node_memory_bytes = self.member.machine.borrow().memory_bytes;
         let (state, runtime) = (self.state.clone(), Arc::clone(&self.runtime));
         let (uid, name) = (uid.clone(), name.to_owned());
         self.blocking(move || {
@@ -278,67 +272,16 @@ impl Shell {
     }
 
     async fn patch_status(self: Rc<Self>, uid: PodUid, version: u64, status: Value) {
-        let Some(pod) = self.pod(&uid) else { return };
+        if self.pod(&uid).is_none() {
+            return;
+        }
         let (state, recorded, id) = (self.state.clone(), status.to_string(), uid.clone());
         let written =
             self.blocking(move || state.record_pod(&id, "status.json", recorded.as_bytes())).await;
         if let Err(error) = written {
             warning!("cannot record the status of pod {uid}: {error}");
         }
-        let api = self.api().await;
-        api.connected().await;
-        let path = format!("{}/status", path(&pod));
-        let patch = json!({"metadata": {"uid": uid.as_str()}, "status": status});
-        let event = match api.merge(&path, &patch).await {
-            Ok(_) => Event::StatusAcked(uid, version),
-            // It is gone, or another of the name is there: the watch says so too.
-            Err(ApiError::Refused(refusal)) if matches!(refusal.code, 404 | 409) => {
-                Event::StatusAcked(uid, version)
-            }
-            // Sent again it would be refused again, and the pod's deletion would wait for it for ever.
-            Err(ApiError::Refused(refusal)) if matches!(refusal.code, 400 | 413 | 422) => {
-                warning!("status of pod {} was refused: {}", pod.full_name(), refusal.message);
-                Event::StatusAcked(uid, version)
-            }
-            Err(error) => {
-                warning!("status of pod {}: {error}; trying again", pod.full_name());
-                Event::StatusFailed(uid)
-            }
-        };
-        self.send(event).await;
-    }
-
-    async fn delete(self: Rc<Self>, uid: PodUid) {
-        let Some(pod) = self.pod(&uid) else { return };
-        let api = self.api().await;
-        api.connected().await;
-        let options = json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "gracePeriodSeconds": 0,
-            "preconditions": {"uid": uid.as_str()},
-        });
-        let event = match api.delete(&path(&pod), &options).await {
-            Ok(_) => Event::DeleteAcked(uid),
-            Err(ApiError::Refused(refusal)) if matches!(refusal.code, 404 | 409) => {
-                Event::DeleteAcked(uid)
-            }
-            Err(error) => {
-                warning!("deletion of pod {}: {error}; trying again", pod.full_name());
-                Event::DeleteFailed(uid)
-            }
-        };
-        self.send(event).await;
-    }
-
-    /// The API server, once the node has joined.
-    async fn api(&self) -> Api {
-        loop {
-            if let Some(online) = self.online.get() {
-                return online.api.clone();
-            }
-            super::rt::sleep(std::time::Duration::from_millis(200)).await;
-        }
+        self.member.patch_status(uid, version, status).await;
     }
 
     /// An exit, with the container's last words.
@@ -354,10 +297,6 @@ impl Shell {
         }
         self.send(Event::Exited { uid, container: name.into(), attempt, exit }).await;
     }
-}
-
-fn path(pod: &Pod) -> String {
-    format!("/api/v1/namespaces/{}/pods/{}", pod.meta.namespace, pod.meta.name)
 }
 
 fn runtime_uid(uid: &PodUid) -> Result<coracle_runtime::PodUid, String> {

@@ -39,6 +39,25 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const RECONNECT: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(20));
 
+/// A request that the API server was too busy for (429 or 503 with `Retry-After`) is sent so many times more; after
+/// that its sender is told, who has a delay of its own.
+pub(crate) const BUSY_TRIES_MAX: u32 = 4;
+
+/// Longest `Retry-After` that is believed.
+pub(crate) const BUSY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Fake nodes of one process: each is a connection, and the control plane takes 256.
+pub(crate) const FAKE_NODES_MAX: usize = 200;
+
+/// Fake nodes that join at one time; each makes two connections, one after the other, before it has its own.
+pub(crate) const FAKE_JOINS_MAX: usize = 16;
+
+/// Pods of one fake node at one time: as many as there are addresses for in its /24.
+pub(crate) const FAKE_PODS_MAX: usize = 250;
+
+/// Disk of each fake node, in bytes, all of it free.
+pub(crate) const FAKE_DISK_BYTES: u64 = 64 << 30;
+
 /// A silent connection is asked for a sign of life after this time.
 pub(crate) const PING_AFTER: Duration = Duration::from_secs(30);
 
@@ -92,6 +111,8 @@ pub(crate) const TOKEN_RENEW_PERCENT: u64 = 80;
 
 const _: () = assert!(LEASE_EVERY.as_secs() * 3 < LEASE_SECONDS as u64);
 const _: () = assert!(PULLS_MAX < PULL_THREADS_MAX);
+const _: () = assert!(FAKE_JOINS_MAX <= FAKE_NODES_MAX);
+const _: () = assert!(BUSY_WAIT_MAX.as_secs() < LEASE_SECONDS as u64);
 const _: () = assert!(RENEW_PERCENT.0 < RENEW_PERCENT.1 && RENEW_PERCENT.1 < 100);
 const _: () = assert!(TALES_WAITING_MAX <= TALES_MAX);
 const _: () = assert!(WATCH_EVENT_BYTES_MAX < ANSWER_BYTES_MAX);

@@ -50,6 +50,7 @@ pub(crate) fn read(
         disk_bytes,
         disk_free_bytes,
         pids: (processes(), text("/proc/sys/kernel/pid_max").parse().unwrap_or(0)),
+        pods_max: None,
         lacking: lacking
             .iter()
             // Without a line that mends it, it is nothing to tell a user.

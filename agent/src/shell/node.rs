@@ -11,20 +11,21 @@ use super::{
     clock, limits,
     log::{info, warning},
     machine_facts,
+    member::Board,
     rt::{jitter, sleep},
     watch::{self, Seen},
 };
 
 /// Registers the node and keeps its status for ever.
-pub(crate) async fn keep_status(shell: Rc<Shell>, api: Api) {
-    let path = format!("/api/v1/nodes/{}", shell.options.node_name);
+pub(crate) async fn keep_status(board: Rc<dyn Board>, api: Api) {
+    let path = format!("/api/v1/nodes/{}", board.member().name);
     let mut known: Option<Value> = None;
     loop {
         api.connected().await;
-        if shell.node_contradicted.take() {
+        if board.member().contradicted.take() {
             known = None;
         }
-        match status_once(&shell, &api, &path, &mut known).await {
+        match status_once(&board, &api, &path, &mut known).await {
             Ok(()) => sleep(limits::FACTS_EVERY).await,
             Err(error) => {
                 warning!("node status: {error}; trying again");
@@ -36,25 +37,26 @@ pub(crate) async fn keep_status(shell: Rc<Shell>, api: Api) {
 }
 
 async fn status_once(
-    shell: &Rc<Shell>,
+    board: &Rc<dyn Board>,
     api: &Api,
     path: &str,
     known: &mut Option<Value>,
 ) -> Result<(), ApiError> {
-    let facts = shell.facts(api.peer()).await;
+    let facts = Rc::clone(board).look(api.peer()).await;
     if known.is_none() {
         let found = match api.get(path).await {
             Ok(found) => found,
             Err(error) if error.is_not_found() => {
-                let made =
-                    api.post("/api/v1/nodes", &node::object(&facts, &shell.options.labels)).await?;
+                let made = api
+                    .post("/api/v1/nodes", &node::object(&facts, &board.member().labels))
+                    .await?;
                 info!("registered node {}", facts.name);
-                shell.tales.about_node("Starting", "Starting coracle-agent.".into());
+                board.member().tales.about_node("Starting", "Starting coracle-agent.".into());
                 made
             }
             Err(error) => return Err(error),
         };
-        label(shell, api, path, &found, &facts).await?;
+        label(board, api, path, &found, &facts).await?;
         *known = Some(found.get("status").cloned().unwrap_or(Value::Null));
     }
     let now = node::status(&facts, known.as_ref(), clock::wall_s());
@@ -74,13 +76,13 @@ async fn status_once(
 
 /// Labels of the command line and of the machine that the stored node does not have.
 async fn label(
-    shell: &Rc<Shell>,
+    board: &Rc<dyn Board>,
     api: &Api,
     path: &str,
     found: &Value,
     facts: &node::NodeFacts,
 ) -> Result<(), ApiError> {
-    let wanted = node::object(facts, &shell.options.labels);
+    let wanted = node::object(facts, &board.member().labels);
     let wanted = wanted.pointer("/metadata/labels").and_then(Value::as_object);
     let has = |key: &str| {
         found.get("metadata").and_then(|meta| meta.get("labels")).and_then(|labels| labels.get(key))
@@ -107,8 +109,8 @@ fn is_contradicted(node: &Value) -> bool {
 }
 
 /// Follows the node object for its podCIDR, and for what others say of its readiness.
-pub(crate) async fn follow(shell: Rc<Shell>, api: Api) {
-    let selector = watch::field_selector("metadata.name", &shell.options.node_name);
+pub(crate) async fn follow(board: Rc<dyn Board>, api: Api) {
+    let selector = watch::field_selector("metadata.name", &board.member().name);
     watch::follow(&api, "/api/v1/nodes", &selector, async |seen| {
         let object = match seen {
             Seen::Listed(mut items) => items.pop(),
@@ -116,20 +118,20 @@ pub(crate) async fn follow(shell: Rc<Shell>, api: Api) {
             Seen::Gone(_) => None,
         };
         if object.as_ref().is_some_and(is_contradicted) {
-            shell.node_contradicted.set(true);
+            board.member().contradicted.set(true);
         }
         let cidr =
             object.as_ref().and_then(|node| node.pointer("/spec/podCIDR")).and_then(Value::as_str);
         if let Some(cidr) = cidr {
-            shell.network_learned(Some(cidr.to_owned()), None).await;
+            Rc::clone(&board).range_learned(cidr.to_owned()).await;
         }
     })
     .await;
 }
 
 /// Renews the Lease for ever.
-pub(crate) async fn keep_lease(shell: Rc<Shell>, api: Api) {
-    let name = &shell.options.node_name;
+pub(crate) async fn keep_lease(board: Rc<dyn Board>, api: Api) {
+    let name = &board.member().name;
     let collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
     let path = format!("{collection}/{name}");
     loop {
@@ -165,11 +167,11 @@ pub(crate) async fn keep_lease(shell: Rc<Shell>, api: Api) {
 impl Shell {
     /// What the machine is like now.
     pub(crate) async fn facts(&self, peer: Option<std::net::SocketAddr>) -> node::NodeFacts {
-        let (name, dir) = (self.options.node_name.clone(), self.state.root().to_owned());
+        let (name, dir) = (self.member.name.clone(), self.state.root().to_owned());
         let lacking = self.lacking.clone();
         let facts = self.blocking(move || machine_facts::read(&name, &dir, peer, &lacking)).await;
-        self.agent.borrow_mut().set_host_ips(facts.ips.clone());
-        self.machine.replace(facts.clone());
+        self.member.agent.borrow_mut().set_host_ips(facts.ips.clone());
+        self.member.machine.replace(facts.clone());
         coracle_runtime::linux::heap::give_back();
         facts
     }

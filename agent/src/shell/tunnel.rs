@@ -54,7 +54,7 @@ async fn serve(shell: &Rc<Shell>, api: &Api) -> Result<(), String> {
             hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(Io(stream))
                 .await
                 .map_err(|error| error.to_string())?;
-        shell.local.spawn(async move {
+        shell.member.local.spawn(async move {
             // Ends when the connection is handed over, or breaks: either shows below.
             let _ = connection.with_upgrades().await;
         });
@@ -77,7 +77,7 @@ async fn serve(shell: &Rc<Shell>, api: &Api) -> Result<(), String> {
         let shell = Rc::clone(&answering);
         async move { Ok::<_, Infallible>(answer(&shell, &request)) }
     });
-    hyper::server::conn::http2::Builder::new(shell.local.clone())
+    hyper::server::conn::http2::Builder::new(shell.member.local.clone())
         .timer(Timers)
         .max_concurrent_streams(limits::TUNNEL_STREAMS_MAX)
         .initial_stream_window_size(64 * 1024)
@@ -141,7 +141,7 @@ fn logs(
         Ok(wish) => wish,
         Err(why) => return said(StatusCode::BAD_REQUEST, &why),
     };
-    let agent = shell.agent.borrow();
+    let agent = shell.member.agent.borrow();
     let found =
         agent.pods().find(|known| known.meta.namespace == namespace && known.meta.name == pod);
     let Some(found) = found else {
@@ -170,7 +170,7 @@ fn logs(
     let (send, receive) = channel::bounded::<Result<Frame<Bytes>, Infallible>>(1);
     let reading = Rc::clone(shell);
     let container = container.to_owned();
-    shell.local.spawn(async move {
+    shell.member.local.spawn(async move {
         let follow = wish.follow && !wish.previous;
         let opened = reading.blocking(move || Reader::open(&path, wish)).await;
         let mut reader = match opened {
@@ -182,7 +182,7 @@ fn logs(
         };
         loop {
             // Asked before the read: what was written before the end is still read.
-            let running = reading.agent.borrow().is_running(&uid, &container, attempt);
+            let running = reading.member.agent.borrow().is_running(&uid, &container, attempt);
             let (back, next) = reading
                 .blocking(move || {
                     let next = reader.next();

@@ -54,7 +54,7 @@ impl Shell {
     /// Brings a running pod's volumes up to date, later again if that fails.
     pub(crate) fn refresh_volumes(self: &Rc<Self>, uid: &PodUid) {
         let (shell, uid) = (Rc::clone(self), uid.clone());
-        self.local.spawn(async move {
+        self.member.local.spawn(async move {
             while let Some(pod) = shell.pod(&uid) {
                 // Not made yet, or already gone: whoever makes them takes what is new.
                 if !shell.state.volumes(&uid).exists() {
@@ -89,7 +89,7 @@ impl Shell {
         if let Some(renew_s) = renew_s {
             let (shell, uid) = (Rc::downgrade(self), pod.uid.clone());
             let wait = u64::try_from(renew_s - clock::wall_s()).unwrap_or(0).max(1);
-            let task = self.local.held(async move {
+            let task = self.member.local.held(async move {
                 sleep(Duration::from_secs(wait)).await;
                 if let Some(shell) = shell.upgrade() {
                     shell.refresh_volumes(&uid);
@@ -141,7 +141,7 @@ impl Shell {
         let tokens = token_wishes(pod).into_iter().map(|wish| (wish, String::new())).collect();
         // When the connection is back, the pod machine is told nothing: this looks again by itself.
         let (shell, uid) = (Rc::downgrade(self), pod.uid.clone());
-        self.local.spawn(async move {
+        self.member.local.spawn(async move {
             loop {
                 sleep(Duration::from_millis(500)).await;
                 let Some(shell) = shell.upgrade() else { return };
@@ -198,9 +198,9 @@ impl Shell {
 
     /// What fields can say about where the pod is.
     pub(crate) fn place(&self, uid: &PodUid) -> Place {
-        let machine = self.machine.borrow();
+        let machine = self.member.machine.borrow();
         Place {
-            pod_ips: self.agent.borrow().ips(uid).to_vec(),
+            pod_ips: self.member.agent.borrow().ips(uid).to_vec(),
             host_ips: machine.ips.clone(),
             allocatable_cpu_milli: allocatable_cpu_milli(&machine),
             allocatable_memory_bytes: allocatable_memory_bytes(&machine),

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 #![allow(missing_docs, unreachable_pub, reason = "for the tests beside it only")]
+#![allow(dead_code, reason = "each of these tests uses a part of it")]
 
 use std::{
     fs,
@@ -215,6 +216,37 @@ impl Cluster {
             .args(["--cgroup-root", &node.cgroup_root])
             .arg("--token-file")
             .arg(token)
+            .args(&node.extra)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn();
+        node.agent = Some(child.unwrap());
+    }
+
+    /// A process that plays nodes, with these words more on its command line. Started again by [`Self::start_fakes`].
+    pub fn add_fakes(&mut self, words: &[&str]) -> usize {
+        self.nodes.push(Node {
+            name: "fakes".into(),
+            data: self.dir.join("fakes"),
+            bridge: "none".into(),
+            cgroup_root: "coracle-no-such-root".into(),
+            agent: None,
+            extra: words.iter().map(|word| (*word).to_owned()).collect(),
+        });
+        let number = self.nodes.len() - 1;
+        self.start_fakes(number);
+        number
+    }
+
+    pub fn start_fakes(&mut self, number: usize) {
+        let log = self.append("agent.log");
+        let node = &mut self.nodes[number];
+        let child = Command::new(agent_program())
+            .arg("--data-dir")
+            .arg(&node.data)
+            .args(["--server", &self.url, "--token-file"])
+            .arg(self.dir.join("control/join-token"))
             .args(&node.extra)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -12,7 +12,7 @@ use coracle_keys::Keys;
 use crate::{
     Millis,
     cache::Cache,
-    call::{Authenticated, Call, Received, Target, User},
+    call::{Authenticated, Call, HttpRequest, Received, Target, User},
 };
 
 /// The user that a stranger is, where strangers may be.
@@ -49,22 +49,43 @@ impl Call<Received> {
 }
 
 fn identify(call: &Call<Received>, cache: &Cache, keys: &dyn Keys, now: Millis) -> Option<User> {
-    if let Some(peer) = call.http.peer.as_ref().filter(|peer| !peer.common_name.is_empty()) {
-        let groups = peer.organizations.clone();
-        return Some(completed(User { name: peer.common_name.clone(), groups, ..User::default() }));
-    }
-    match call.http.header("authorization") {
-        Some(header) => {
-            let (scheme, token) = header.trim().split_once(' ')?;
-            let bearer = scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())?;
-            token_identity(bearer, &[], cache, keys, now).map(|identity| completed(identity.user))
-        }
-        None if is_open(&call.target) => Some(User {
+    match by_head(&call.http, cache, keys, now) {
+        Shown::Nothing if is_open(&call.target) => Some(User {
             name: ANONYMOUS.into(),
             groups: [String::from(UNAUTHENTICATED)].into(),
             ..User::default()
         }),
-        None => None,
+        Shown::Nothing | Shown::Wrong => None,
+        Shown::Good(user) => Some(user),
+    }
+}
+
+/// Whether the head of a request alone shows who sends it.
+pub(crate) fn is_known(head: &HttpRequest, cache: &Cache, keys: &dyn Keys, now: Millis) -> bool {
+    matches!(by_head(head, cache, keys, now), Shown::Good(_))
+}
+
+/// What a request shows of its sender.
+enum Shown {
+    Nothing,
+    Wrong,
+    Good(User),
+}
+
+fn by_head(head: &HttpRequest, cache: &Cache, keys: &dyn Keys, now: Millis) -> Shown {
+    if let Some(peer) = head.peer.as_ref().filter(|peer| !peer.common_name.is_empty()) {
+        let (name, groups) = (peer.common_name.clone(), peer.organizations.clone());
+        return Shown::Good(completed(User { name, groups, ..User::default() }));
+    }
+    let Some(header) = head.header("authorization") else { return Shown::Nothing };
+    let bearer = header
+        .trim()
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    match bearer.and_then(|token| token_identity(token, &[], cache, keys, now)) {
+        Some(identity) => Shown::Good(completed(identity.user)),
+        None => Shown::Wrong,
     }
 }
 

@@ -1,8 +1,14 @@
 //! The watch cache: every object's newest version, and a ring of (old, new) pairs for watches.
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+};
 
 use coracle_api::{Object, Resource};
+use serde::Deserialize;
 
 pub mod encode;
 pub mod ring;
@@ -30,12 +36,31 @@ impl Change {
 
 type Names = BTreeMap<Box<str>, Arc<Object>>;
 type Namespaces = BTreeMap<Box<str>, Names>;
+/// Namespaces and names.
+type Bound = BTreeSet<(Box<str>, Box<str>)>;
 
 /// All objects, by resource, namespace and name.
 #[derive(Debug, Default)]
 pub struct Cache {
     objects: BTreeMap<Resource, Namespaces>,
+    /// The pods of each node that has any. Without it, whoever asks for a node's pods decodes all pods.
+    on_node: BTreeMap<Box<str>, Bound>,
     revision: u64,
+}
+
+/// The node that a pod is bound to; empty: none.
+pub(crate) fn node_of(pod: &Object) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Spec {
+        node_name: String,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Pod {
+        spec: Spec,
+    }
+    pod.view::<Pod>().unwrap_or_default().spec.node_name
 }
 
 impl Cache {
@@ -56,6 +81,22 @@ impl Cache {
         match namespace {
             Some(namespace) => Box::new(all.get(namespace).into_iter().flat_map(BTreeMap::values)),
             None => Box::new(all.values().flat_map(BTreeMap::values)),
+        }
+    }
+
+    /// The pods that are bound to a node.
+    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Arc<Object>> {
+        let bound = self.on_node.get(node).into_iter().flatten();
+        bound.filter_map(|(namespace, name)| self.get(Resource::PODS, namespace, name))
+    }
+
+    fn unbind(&mut self, pod: &Object) {
+        let node = node_of(pod);
+        if let Some(bound) = self.on_node.get_mut(node.as_str()) {
+            bound.remove(&(pod.meta.namespace.as_str().into(), pod.meta.name.as_str().into()));
+            if bound.is_empty() {
+                self.on_node.remove(node.as_str());
+            }
         }
     }
 
@@ -81,12 +122,26 @@ impl Cache {
     /// Puts a version in place of whatever was there (tests and start-up use it directly; else the plane publishes).
     pub fn insert(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
         self.advance(object.revision);
-        self.objects
+        let new = object.clone();
+        let old = self
+            .objects
             .entry(object.resource)
             .or_default()
             .entry(object.meta.namespace.as_str().into())
             .or_default()
-            .insert(object.meta.name.as_str().into(), object)
+            .insert(object.meta.name.as_str().into(), object);
+        if new.resource == Resource::PODS {
+            // One that is bound stays where it is (P2); another life of its name need not.
+            if let Some(old) = old.as_ref().filter(|old| old.meta.uid != new.meta.uid) {
+                self.unbind(old);
+            }
+            let node = node_of(&new);
+            if !node.is_empty() {
+                let pod = (new.meta.namespace.as_str().into(), new.meta.name.as_str().into());
+                self.on_node.entry(node.as_str().into()).or_default().insert(pod);
+            }
+        }
+        old
     }
 
     /// Takes an object out.
@@ -102,6 +157,50 @@ impl Cache {
         if names.is_empty() {
             all.remove(namespace);
         }
+        if let Some(pod) = gone.as_ref().filter(|gone| gone.resource == Resource::PODS) {
+            self.unbind(pod);
+        }
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::ToString as _, vec::Vec};
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_pods_of_a_node_are_found() {
+        let mut cache = Cache::default();
+        let mut revision = 0;
+        let mut put = |cache: &mut Cache, name: &str, uid: &str, node: &str| {
+            revision += 1;
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": name, "namespace": "ns", "uid": uid},
+                "spec": {"nodeName": node},
+            });
+            let object = encode::object_at(Resource::PODS, pod, revision).unwrap();
+            cache.insert(Arc::new(object));
+        };
+        let on = |cache: &Cache, node: &str| {
+            let names: Vec<_> = cache.pods_on(node).map(|pod| pod.meta.name.to_string()).collect();
+            names.join(" ")
+        };
+        put(&mut cache, "b", "1", "");
+        put(&mut cache, "a", "2", "pi1");
+        assert_eq!(on(&cache, ""), "");
+        put(&mut cache, "b", "1", "pi1");
+        put(&mut cache, "b", "1", "pi1");
+        assert_eq!(on(&cache, "pi1"), "a b");
+        // The name's next life is elsewhere.
+        put(&mut cache, "a", "3", "pi2");
+        assert_eq!((on(&cache, "pi1"), on(&cache, "pi2")), ("b".into(), "a".into()));
+        cache.remove(Resource::PODS, "ns", "b");
+        cache.remove(Resource::PODS, "ns", "a");
+        assert!(cache.on_node.is_empty());
     }
 }

@@ -28,7 +28,7 @@ use self::{
     writes::{Bulk, Flight, Work},
 };
 use crate::{
-    Millis, Rng,
+    Millis, Rng, authn,
     authz::Authorizer,
     cache::{Cache, Change, ring::Ring, watch::Watches},
     call::{HttpRequest, Peer},
@@ -292,6 +292,12 @@ impl ControlPlane {
         self.alarms(now);
         self.actions.extend(self.woken.drain(..).map(Action::WatchReady));
         out.append(&mut self.actions);
+    }
+
+    /// Whether a request comes from somebody who is known, by its head alone: for the shell to decide whether to read
+    /// its body. What it may do is decided when it is taken.
+    pub fn knows(&self, now: Millis, head: &HttpRequest) -> bool {
+        authn::is_known(head, &self.cache, &*self.keys, now)
     }
 
     /// Appends the next events of a watch, each part to be written as it is, a bounded amount a call.

@@ -103,13 +103,13 @@ impl Controller for Scheduler {
         "scheduler"
     }
 
-    fn changed(&mut self, now: Millis, change: &Change) {
+    fn changed(&mut self, _now: Millis, change: &Change) {
         let any = if change.resource == Resource::NODES {
             self.node_changed(change)
         } else if change.resource == Resource::NAMESPACES {
             self.namespace_changed(change)
         } else if change.resource == Resource::PODS {
-            self.pod_changed(now, change)
+            self.pod_changed(change)
         } else {
             false
         };
@@ -190,7 +190,7 @@ impl Scheduler {
     }
 
     /// Gives whether other pods may fit now that did not before.
-    fn pod_changed(&mut self, now: Millis, change: &Change) -> bool {
+    fn pod_changed(&mut self, change: &Change) -> bool {
         let old = change.old.as_ref().map(|old| old.meta.uid.as_str());
         let new = change.new.as_ref().map(|new| new.meta.uid.as_str());
         let mut any = false;
@@ -210,7 +210,7 @@ impl Scheduler {
             any |= self.mirror.pod_bound(&pod);
         } else if is_ours(&pod) && self.mirror.stage(uid) != Some(Stage::Assumed) {
             let priority = pod.spec.priority.unwrap_or(0);
-            self.backlog.add(now, uid, &pod.metadata.namespace, &pod.metadata.name, priority);
+            self.backlog.add(uid, &pod.metadata.namespace, &pod.metadata.name, priority);
         } else if !is_ours(&pod) {
             self.backlog.remove(uid);
             // No node needs to be kept for it.

@@ -38,6 +38,8 @@ pub(crate) trait Plane {
     fn step(&mut self, now: Millis, event: Event, out: &mut Vec<Action>);
     /// Appends the next events of a watch.
     fn watch_next(&mut self, id: WatchId, out: &mut Vec<Arc<[u8]>>) -> WatchPoll;
+    /// Whether a request comes from somebody who is known, by its head alone.
+    fn knows(&self, now: Millis, head: &HttpRequest) -> bool;
 }
 
 impl Plane for ControlPlane {
@@ -47,6 +49,10 @@ impl Plane for ControlPlane {
 
     fn watch_next(&mut self, id: WatchId, out: &mut Vec<Arc<[u8]>>) -> WatchPoll {
         ControlPlane::watch_next(self, id, out)
+    }
+
+    fn knows(&self, now: Millis, head: &HttpRequest) -> bool {
+        ControlPlane::knows(self, now, head)
     }
 }
 
@@ -283,6 +289,12 @@ impl Drive {
     /// The control plane is there (the store works).
     pub(crate) fn is_up(&self) -> bool {
         self.state.borrow().plane.is_some()
+    }
+
+    /// Whether a request comes from somebody who is known, by its head alone. Nobody is while the store is away.
+    pub(crate) fn knows(&self, head: &HttpRequest) -> bool {
+        let state = self.state.borrow();
+        state.plane.as_ref().is_some_and(|plane| plane.knows(self.clock.now(), head))
     }
 
     /// Hands a request to the control plane and waits for the answer.

@@ -21,7 +21,10 @@ use super::{
     tunnel, yaml,
 };
 use crate::{
-    limits::{BODY_BYTES_DRAINED_MAX, BODY_BYTES_IN_FLIGHT_MAX, BODY_BYTES_MAX, BODY_TIMEOUT},
+    limits::{
+        BODY_BYTES_DRAINED_MAX, BODY_BYTES_IN_FLIGHT_MAX, BODY_BYTES_MAX, BODY_TIMEOUT,
+        OTHER_CONNECTIONS_MAX,
+    },
     log,
 };
 
@@ -81,6 +84,14 @@ fn log_name(request: &Request<Incoming>, peer: Option<&Peer>) -> String {
     format!("{who} {} {}", request.method(), request.uri())
 }
 
+/// For a connection that has no place.
+pub(crate) fn turned_away() -> Response<Body> {
+    let message = format!(
+        "{OTHER_CONNECTIONS_MAX} clients are connected, the other places are for nodes; close some, or try again"
+    );
+    plain(try_again(429, "TooManyRequests", message))
+}
+
 fn too_large() -> Answer {
     let message = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
     refusal(&Status::new(413, "RequestEntityTooLarge", message))
@@ -128,6 +139,11 @@ async fn read(
         }
     }
     let mut held = Held { total: &front.body_bytes, mine: 0 };
+    // A stranger's body is never read: what strangers may ask for has none, and slow ones would take the room that
+    // bodies have. The answer comes at once, 401 most of the time.
+    if !incoming.is_end_stream() && !front.drive.knows(&call) {
+        return Ok((call, held));
+    }
     let bytes = match within(BODY_TIMEOUT, read_body(incoming, &mut held)).await {
         Some(bytes) => bytes?,
         None => {

@@ -1,6 +1,7 @@
 //! The shell on real sockets, with a small control plane that answers by path.
 
 mod client;
+mod crowds;
 mod stub;
 
 use std::{rc::Rc, sync::Arc, time::Duration};

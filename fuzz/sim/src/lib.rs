@@ -6,7 +6,7 @@
 //! | [`world`] | size and weather, drawn from the seed |
 //! | [`cluster`] | the queue of events |
 //! | [`server`] | the control plane over the model store |
-//! | [`node`], [`runtime`], [`register`] | a board: the pod machine over a fake runtime |
+//! | [`node`], [`register`] | a board: the pod machine over the fake runtime of `coracle-agent-logic` |
 //! | [`client`], [`writer`] | `kubectl` by a script; writers whose acknowledged writes are logged |
 //! | [`history`], [`checker`], [`promises`] | the model, and what is held against it |
 //! | [`bodies`] | fuzz bodies |
@@ -24,7 +24,6 @@ pub mod promises;
 pub mod reflector;
 pub mod register;
 pub mod rng;
-pub mod runtime;
 pub mod server;
 pub mod trace;
 pub mod wire;

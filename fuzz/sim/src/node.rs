@@ -9,6 +9,7 @@ use std::{
 use coracle_agent_logic::{
     Action, Agent, Event, Millis, Now, Pod, PodUid,
     event::{ImageFacts, ImageFault, ImageOrigin, StartFault},
+    fake::{Process, Runtime},
     node::{self, NodeFacts},
 };
 use coracle_control_logic::call::Peer;
@@ -18,7 +19,6 @@ use crate::{
     client::NO_IMAGE,
     reflector::{Reflector, Seen},
     register::Registration,
-    runtime::{Process, Runtime},
     wire::{HostEvent, Method, News, Order, Scene, Tag, request, text},
     world::World,
 };

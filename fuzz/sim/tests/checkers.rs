@@ -1,11 +1,11 @@
 //! A checker that cannot fail checks nothing: each is shown what it must refuse.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+use coracle_agent_logic::fake::Runtime;
 use coracle_sim::{
     checker::{Checker, WATCHED},
     history::History,
     rng::Rng,
-    runtime::Runtime,
     wire::{News, Order, Scene},
 };
 use coracle_store::{Op, Revision, Txn};

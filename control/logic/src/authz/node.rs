@@ -3,8 +3,6 @@
 //! A node sees itself, the pods bound to it and what these refer to. What it may write of these is for the
 //! NodeRestriction plugin to bound.
 
-use alloc::format;
-
 use coracle_api::Resource;
 use serde_json::Value;
 
@@ -109,17 +107,12 @@ fn refers(cache: &Cache, node: &str, namespace: &str, kind: Referent, name: &str
     if namespace.is_empty() || name.is_empty() {
         return false;
     }
-    // Most pods are not the node's: they are told apart without decoding them.
-    let on_node = format!("{node:?}");
-    cache
-        .list(Resource::PODS, Some(namespace))
-        .filter(|pod| pod.bytes.windows(on_node.len()).any(|at| at == on_node.as_bytes()))
-        .any(|pod| {
-            let pod = pod.value();
-            let mirrored =
-                pod.pointer("/metadata/annotations").is_some_and(|all| all.get(MIRROR).is_some());
-            node_name(&pod) == node && !mirrored && pod_refers(&pod, kind, name)
-        })
+    cache.pods_on(node).filter(|pod| pod.meta.namespace == namespace).any(|pod| {
+        let pod = pod.value();
+        let mirrored =
+            pod.pointer("/metadata/annotations").is_some_and(|all| all.get(MIRROR).is_some());
+        !mirrored && pod_refers(&pod, kind, name)
+    })
 }
 
 fn node_name(pod: &Value) -> &str {

@@ -9,11 +9,6 @@ pub(crate) fn is_active(pod: &PodView) -> bool {
     !pod.is_finished() && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// On its way out and not finished.
-pub(crate) fn is_terminating(pod: &PodView) -> bool {
-    !pod.is_finished() && pod.metadata.deletion_timestamp.is_some()
-}
-
 /// Since when it is ready; `None`: it is not.
 pub(crate) fn ready_since(pod: &PodView) -> Option<Millis> {
     let ready = pod.status.condition("Ready").filter(|ready| ready.status == "True")?;
@@ -31,9 +26,13 @@ pub(crate) enum Availability {
     No,
 }
 
-/// A pod is available when it has been ready for that many seconds.
-pub(crate) fn availability(pod: &PodView, min_ready_s: i32, now: Millis) -> Availability {
-    let Some(since) = ready_since(pod) else { return Availability::No };
+/// A pod is available when it has been ready for that many seconds; `ready_since` is [`ready_since`]'s.
+pub(crate) fn availability(
+    ready_since: Option<Millis>,
+    min_ready_s: i32,
+    now: Millis,
+) -> Availability {
+    let Some(since) = ready_since else { return Availability::No };
     let min_ready_ms = u64::try_from(min_ready_s).unwrap_or(0) * 1000;
     if min_ready_ms == 0 {
         return Availability::Now;
@@ -47,7 +46,7 @@ pub(crate) fn availability(pod: &PodView, min_ready_s: i32, now: Millis) -> Avai
 mod tests {
     use coracle_api::views::{PodCondition, PodView};
 
-    use super::{Availability, availability};
+    use super::{Availability, availability, ready_since};
     use crate::Millis;
 
     #[test]
@@ -60,13 +59,17 @@ mod tests {
                 last_transition_time: Some("1970-01-01T00:00:10Z".into()),
                 ..PodCondition::default()
             });
-            assert_eq!(availability(&pod, min_ready_s, Millis(now)), want, "{status} {now}");
+            assert_eq!(
+                availability(ready_since(&pod), min_ready_s, Millis(now)),
+                want,
+                "{status} {now}"
+            );
         };
         check("True", 0, 10_000, Availability::Now);
         check("False", 0, 10_000, Availability::No);
         check("True", 5, 12_000, Availability::At(Millis(15_001)));
         check("True", 5, 15_000, Availability::At(Millis(15_001)));
         check("True", 5, 15_001, Availability::Now);
-        assert_eq!(availability(&PodView::default(), 0, Millis(0)), Availability::No);
+        assert_eq!(availability(ready_since(&PodView::default()), 0, Millis(0)), Availability::No);
     }
 }

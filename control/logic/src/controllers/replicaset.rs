@@ -34,6 +34,35 @@ mod tests;
 pub(crate) struct ReplicaSets {
     known: Known,
     memory: BTreeMap<Name, Memory>,
+    /// What was read of the pods of each, so that one pod's change does not cost the decoding of all.
+    read: BTreeMap<Name, Read>,
+}
+
+/// By a pod's name: the version that was read, and what it said.
+type Read = BTreeMap<String, (u64, Facts)>;
+
+/// All that counting needs of a pod and its metadata do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Facts {
+    is_finished: bool,
+    ready_since: Option<Millis>,
+}
+
+/// A pod of the ReplicaSet.
+#[derive(Clone, Copy, Debug)]
+struct Mine<'a> {
+    pod: &'a Arc<Object>,
+    facts: Facts,
+}
+
+impl Mine<'_> {
+    fn is_active(&self) -> bool {
+        !self.facts.is_finished && self.pod.meta.deletion_timestamp.is_none()
+    }
+
+    fn is_terminating(&self) -> bool {
+        !self.facts.is_finished && self.pod.meta.deletion_timestamp.is_some()
+    }
 }
 
 /// What is remembered of one ReplicaSet between looks.
@@ -84,10 +113,12 @@ impl Reconcile for ReplicaSets {
         let Some((object, view)) = object.and_then(|object| Some((object, object.view().ok()?)))
         else {
             self.memory.remove(key);
+            self.read.remove(key);
             return;
         };
         let all = cache.list(Resource::PODS, Some(&key.namespace));
-        let Some(mine) = gather(object, &view, all, plan) else { return };
+        let read = self.read.entry(key.clone()).or_default();
+        let Some(mine) = gather(object, &view, all, read, plan) else { return };
         let memory = self.memory.entry(key.clone()).or_default();
         let related = || related_pods(object, cache);
         decide(now, object, &view, &mine, related, memory, plan);
@@ -123,13 +154,15 @@ impl ReplicaSets {
     }
 }
 
-/// The pods that are this ReplicaSet's. `None`: some have to be adopted or let go first, which the plan asks for.
+/// The pods that are this ReplicaSet's. `None`: some have to be adopted or let go first, which the plan asks for. `read`
+/// is what the last look read, and then what this one did.
 fn gather<'a>(
     object: &Object,
     view: &ReplicaSetView,
     all: impl Iterator<Item = &'a Arc<Object>>,
+    read: &mut Read,
     plan: &mut Plan,
-) -> Option<Vec<(&'a Arc<Object>, PodView)>> {
+) -> Option<Vec<Mine<'a>>> {
     let selector =
         LabelSelector::from_view(&view.spec.selector).unwrap_or(LabelSelector::nothing());
     let mut mine = Vec::new();
@@ -138,14 +171,25 @@ fn gather<'a>(
         if claim == Claim::Foreign {
             continue;
         }
-        let Ok(view) = pod.view::<PodView>() else { continue };
+        let known = read.get(&pod.meta.name).filter(|(revision, _)| *revision == pod.revision);
+        let facts = match known {
+            Some((_, facts)) => *facts,
+            None => {
+                let Ok(view) = pod.view::<PodView>() else { continue };
+                Facts { is_finished: view.is_finished(), ready_since: pods::ready_since(&view) }
+            }
+        };
+        let one = Mine { pod, facts };
         match claim {
-            Claim::Ours => mine.push((pod, view)),
-            Claim::Adopt if pods::is_active(&view) => plan.call(owned::adopt(object, pod)),
-            Claim::Release if pods::is_active(&view) => plan.call(owned::release(object, pod)),
+            Claim::Ours => mine.push(one),
+            Claim::Adopt if one.is_active() => plan.call(owned::adopt(object, pod)),
+            Claim::Release if one.is_active() => plan.call(owned::release(object, pod)),
             Claim::Adopt | Claim::Release | Claim::Foreign => {}
         }
     }
+    let now_read =
+        mine.iter().map(|one| (one.pod.meta.name.clone(), (one.pod.revision, one.facts)));
+    *read = now_read.collect();
     plan.again = !plan.calls.is_empty();
     (!plan.again).then_some(mine)
 }
@@ -172,12 +216,12 @@ fn decide(
     now: Millis,
     object: &Object,
     view: &ReplicaSetView,
-    mine: &[(&Arc<Object>, PodView)],
+    mine: &[Mine<'_>],
     related: impl FnOnce() -> Vec<PodView>,
     memory: &mut Memory,
     plan: &mut Plan,
 ) {
-    let active: Vec<_> = mine.iter().filter(|(_, pod)| pods::is_active(pod)).collect();
+    let active: Vec<&Mine<'_>> = mine.iter().filter(|one| one.is_active()).collect();
     let wanted = usize::try_from(view.spec.replicas.unwrap_or(1)).unwrap_or(0);
     let failure = memory.failure.take();
     if failure.is_some() {
@@ -191,10 +235,12 @@ fn decide(
         return;
     } else if view.metadata.deletion_timestamp.is_none() && active.len() > wanted {
         let related = related();
-        let views = active.iter().map(|(_, pod)| pod);
-        let order = victims::ranked(now, views, &related);
+        let views: Vec<PodView> = active.iter().filter_map(|one| one.pod.view().ok()).collect();
+        let by_name: BTreeMap<&str, &Arc<Object>> =
+            active.iter().map(|one| (one.pod.meta.name.as_str(), one.pod)).collect();
+        let order = victims::ranked(now, &views, &related);
         for victim in order.into_iter().take(active.len() - wanted) {
-            if let Some((pod, _)) = active.iter().find(|(_, view)| core::ptr::eq(view, victim)) {
+            if let Some(pod) = by_name.get(victim.metadata.name.as_str()) {
                 plan.call(delete_pod(object, pod));
             }
         }
@@ -246,28 +292,28 @@ fn delete_pod(object: &Object, pod: &Object) -> Ask {
 fn status(
     now: Millis,
     view: &ReplicaSetView,
-    mine: &[(&Arc<Object>, PodView)],
+    mine: &[Mine<'_>],
     failure: Option<&Failure>,
     plan: &mut Plan,
 ) -> ReplicaSetStatus {
     let template_labels = view.spec.template.pointer("/metadata/labels").and_then(Value::as_object);
-    let fully_labeled = |pod: &PodView| {
+    let fully_labeled = |pod: &Object| {
         template_labels
             .into_iter()
             .flatten()
-            .all(|(key, value)| pod.metadata.labels.get(key).map(String::as_str) == value.as_str())
+            .all(|(key, value)| pod.meta.labels.get(key).map(String::as_str) == value.as_str())
     };
     let mut status = ReplicaSetStatus {
         observed_generation: view.metadata.generation,
-        terminating_replicas: Some(count(mine.iter().filter(|(_, p)| pods::is_terminating(p)))),
+        terminating_replicas: Some(count(mine.iter().filter(|one| one.is_terminating()))),
         conditions: view.status.conditions.clone(),
         ..ReplicaSetStatus::default()
     };
-    for (_, pod) in mine.iter().filter(|(_, pod)| pods::is_active(pod)) {
+    for one in mine.iter().filter(|one| one.is_active()) {
         status.replicas += 1;
-        status.fully_labeled_replicas += i32::from(fully_labeled(pod));
-        status.ready_replicas += i32::from(pod.is_ready());
-        match pods::availability(pod, view.spec.min_ready_seconds, now) {
+        status.fully_labeled_replicas += i32::from(fully_labeled(one.pod));
+        status.ready_replicas += i32::from(one.facts.ready_since.is_some());
+        match pods::availability(one.facts.ready_since, view.spec.min_ready_seconds, now) {
             Availability::Now => status.available_replicas += 1,
             Availability::At(at) => plan.wake(at),
             Availability::No => {}

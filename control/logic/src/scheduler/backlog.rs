@@ -1,77 +1,100 @@
-//! Pods that wait for a node: by priority, then by age; those that found none wait until room changes, with back-off.
+//! Pods that wait for a node: by priority, then in the order they came; those that found none wait until room changes,
+//! with back-off. Three queues, each an ordered set: no operation looks at pods that it does not move.
 //!
 //! ```text
-//!  add --> Ready --take--> Binding --remove--> (gone)
-//!            ^  \--park--> Parked     \--park--> Parked
-//!            +---- back-off over and room changed, or LOOK_AGAIN_MS over
+//!  add --> active --take--> Binding --remove--> (gone)
+//!            ^  \--park--> unschedulable --room_changed--> backoff --back-off over--> active
+//!            |                   |               ^
+//!            +-- LOOK_AGAIN_MS --+               +--park-- Binding (its binding was refused: that is news)
 //! ```
+//!
+//! With `n` pods: `add`, `remove`, `take`, `park` and each pod that `next` or `room_changed` moves cost O(log n); a pod
+//! is moved by them at most twice for each time it was parked. `next_due` looks at three first elements.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     string::String,
+    sync::Arc,
 };
+use core::cmp::Reverse;
 
 use super::limits::{BACK_OFF_MS_MAX, BACK_OFF_MS_MIN, LOOK_AGAIN_MS};
 use crate::Millis;
 
+/// In which queue a pod is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Ready,
+    Active,
+    /// In none: its binding is on the way.
     Binding,
-    Parked {
+    /// Room has changed since it found no node.
+    BackOff {
         /// Not before, whatever changes.
+        until: Millis,
+    },
+    /// It has not.
+    Unschedulable {
+        /// Not before, also if it does.
         until: Millis,
         /// Then in any case.
         at_last: Millis,
-        /// Room has changed since.
-        stirred: bool,
     },
 }
 
 #[derive(Debug)]
 struct Waiting {
+    uid: Arc<str>,
     namespace: String,
     name: String,
     priority: i32,
-    since: Millis,
+    /// Which pod this is of all that ever came.
+    arrival: u64,
     attempts: u32,
     state: State,
 }
 
+/// Arrivals are unique: uids are never compared.
+type Timed = (Millis, u64, Arc<str>);
+
 /// All pods that wait, by uid.
+///
+/// Invariant: each pod is in the queue that its state names and in no other.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    pods: BTreeMap<String, Waiting>,
-    /// Ready ones: highest priority first, then oldest.
-    ready: BTreeSet<(core::cmp::Reverse<i32>, Millis, String)>,
+    pods: BTreeMap<Arc<str>, Waiting>,
+    arrivals: u64,
+    active: BTreeSet<(Reverse<i32>, u64, Arc<str>)>,
+    backoff: BTreeSet<Timed>,
+    unschedulable: BTreeSet<Timed>,
 }
 
 impl Backlog {
     /// A pod wants a node. One that is known stays where it is, but for a new priority.
-    pub(crate) fn add(
-        &mut self,
-        now: Millis,
-        uid: &str,
-        namespace: &str,
-        name: &str,
-        priority: i32,
-    ) {
+    pub(crate) fn add(&mut self, uid: &str, namespace: &str, name: &str, priority: i32) {
         if self.pods.get(uid).is_some_and(|pod| pod.priority == priority) {
             return;
         }
         self.remove(uid);
-        let (namespace, name) = (namespace.into(), name.into());
-        let pod =
-            Waiting { namespace, name, priority, since: now, attempts: 0, state: State::Ready };
-        self.ready.insert(key(uid, &pod));
-        self.pods.insert(uid.into(), pod);
+        self.arrivals += 1;
+        let uid: Arc<str> = uid.into();
+        self.active.insert((Reverse(priority), self.arrivals, uid.clone()));
+        let pod = Waiting {
+            uid: uid.clone(),
+            namespace: namespace.into(),
+            name: name.into(),
+            priority,
+            arrival: self.arrivals,
+            attempts: 0,
+            state: State::Active,
+        };
+        self.pods.insert(uid, pod);
     }
 
     /// It is gone, bound, or not ours.
     pub(crate) fn remove(&mut self, uid: &str) {
-        if let Some(pod) = self.pods.remove(uid) {
-            self.ready.remove(&key(uid, &pod));
-        }
+        // Out of its queue first.
+        self.set(uid, State::Binding);
+        self.pods.remove(uid);
     }
 
     /// Namespace and name of a waiting pod.
@@ -81,21 +104,10 @@ impl Backlog {
 
     /// The pod to decide on next. It stays first until it is taken, parked or removed.
     pub(crate) fn next(&mut self, now: Millis) -> Option<String> {
-        let awake: alloc::vec::Vec<String> = self
-            .pods
-            .iter()
-            .filter(|(_, pod)| match pod.state {
-                State::Parked { until, at_last, stirred } => {
-                    at_last <= now || stirred && until <= now
-                }
-                State::Ready | State::Binding => false,
-            })
-            .map(|(uid, _)| uid.clone())
-            .collect();
-        for uid in awake {
-            self.set(&uid, State::Ready);
+        while let Some(uid) = due(&self.backoff, now).or_else(|| due(&self.unschedulable, now)) {
+            self.set(&uid, State::Active);
         }
-        self.ready.first().map(|(_, _, uid)| uid.clone())
+        self.active.first().map(|(_, _, uid)| String::from(&**uid))
     }
 
     /// Its binding is on the way.
@@ -109,46 +121,60 @@ impl Backlog {
         let delay_ms = (BACK_OFF_MS_MIN << pod.attempts.min(8)).min(BACK_OFF_MS_MAX);
         pod.attempts = pod.attempts.saturating_add(1);
         let after = |ms: u64| Millis(now.0.saturating_add(ms));
-        let state = State::Parked {
-            until: after(delay_ms),
-            at_last: after(LOOK_AGAIN_MS),
-            stirred: pod.state == State::Binding,
+        let until = after(delay_ms);
+        let state = match pod.state {
+            State::Binding => State::BackOff { until },
+            State::Active | State::BackOff { .. } | State::Unschedulable { .. } => {
+                State::Unschedulable { until, at_last: after(LOOK_AGAIN_MS) }
+            }
         };
         self.set(uid, state);
     }
 
     /// A node came or changed, or a pod left its node: who found none may find one now.
     pub(crate) fn room_changed(&mut self) {
-        for pod in self.pods.values_mut() {
-            if let State::Parked { stirred, .. } = &mut pod.state {
-                *stirred = true;
-            }
+        while let Some((_, _, uid)) = self.unschedulable.pop_first() {
+            let Some(pod) = self.pods.get_mut(&uid) else { continue };
+            let State::Unschedulable { until, .. } = pod.state else { continue };
+            pod.state = State::BackOff { until };
+            self.backoff.insert((until, pod.arrival, uid));
         }
     }
 
     /// When [`Self::next`] has something, if nothing changes; `Millis(0)`: now.
     pub(crate) fn next_due(&self) -> Option<Millis> {
-        if !self.ready.is_empty() {
+        if !self.active.is_empty() {
             return Some(Millis(0));
         }
-        let due = self.pods.values().filter_map(|pod| match pod.state {
-            State::Parked { until, stirred: true, .. } => Some(until),
-            State::Parked { at_last, stirred: false, .. } => Some(at_last),
-            State::Ready | State::Binding => None,
-        });
-        due.min()
+        let first = |queue: &BTreeSet<Timed>| queue.first().map(|(at, ..)| *at);
+        first(&self.backoff).into_iter().chain(first(&self.unschedulable)).min()
     }
 
+    /// From one queue to another.
     fn set(&mut self, uid: &str, state: State) {
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        self.ready.remove(&key(uid, pod));
+        let (uid, arrival) = (&pod.uid, pod.arrival);
+        let timed = |at: Millis| (at, arrival, uid.clone());
+        let ranked = (Reverse(pod.priority), arrival, uid.clone());
+        match pod.state {
+            State::Active => self.active.remove(&ranked),
+            State::Binding => false,
+            State::BackOff { until } => self.backoff.remove(&timed(until)),
+            State::Unschedulable { at_last, .. } => self.unschedulable.remove(&timed(at_last)),
+        };
+        match state {
+            State::Active => self.active.insert(ranked),
+            State::Binding => false,
+            State::BackOff { until } => self.backoff.insert(timed(until)),
+            State::Unschedulable { at_last, .. } => self.unschedulable.insert(timed(at_last)),
+        };
         pod.state = state;
-        if state == State::Ready {
-            self.ready.insert(key(uid, pod));
-        }
     }
 }
 
-fn key(uid: &str, pod: &Waiting) -> (core::cmp::Reverse<i32>, Millis, String) {
-    (core::cmp::Reverse(pod.priority), pod.since, uid.into())
+fn due(queue: &BTreeSet<Timed>, now: Millis) -> Option<Arc<str>> {
+    queue.first().filter(|(at, ..)| *at <= now).map(|(_, _, uid)| uid.clone())
 }
+
+#[cfg(test)]
+mod tests;

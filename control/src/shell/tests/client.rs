@@ -61,7 +61,7 @@ pub(super) struct Client {
     sender: Sender,
 }
 
-async fn dial(
+pub(super) async fn dial(
     port: u16,
     keys: &RealKeys,
     identity: Option<&Identity>,

@@ -162,6 +162,10 @@ impl Plane for Stub {
         }
     }
 
+    fn knows(&self, _now: Millis, head: &HttpRequest) -> bool {
+        head.peer.is_some()
+    }
+
     fn watch_next(&mut self, id: WatchId, out: &mut Vec<Arc<[u8]>>) -> WatchPoll {
         match self.watches.get_mut(&id) {
             None => WatchPoll::Closed,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{USER, taints};
 use crate::{
     Millis, Rng,
-    cache::{Cache, Change},
+    cache::{Cache, Change, node_of},
     call::PatchType,
     controllers::{
         ask::{Ask, Note, Plan},
@@ -49,8 +49,14 @@ impl Reconcile for Eviction {
                     queue.add(object.meta.name.clone());
                 }
             }
-        } else if change.resource == Resource::PODS && change.new.is_some() {
-            queue.extend(self.tainted.keys().cloned());
+        } else if change.resource == Resource::PODS
+            && !self.tainted.is_empty()
+            && let Some(pod) = &change.new
+        {
+            let node = node_of(pod);
+            if self.tainted.contains_key(&node) {
+                queue.add(node);
+            }
         }
     }
 
@@ -58,10 +64,7 @@ impl Reconcile for Eviction {
         let taints =
             cache.get(Resource::NODES, "", key).map_or(Vec::new(), |node| no_execute(node));
         let before = self.tainted.remove(key).unwrap_or_default();
-        let pods = cache.list(Resource::PODS, None).filter_map(|pod| {
-            let view = pod.view::<PodView>().ok()?;
-            (view.spec.node_name == *key).then_some((pod, view))
-        });
+        let pods = cache.pods_on(key).filter_map(|pod| Some((pod, pod.view::<PodView>().ok()?)));
         if taints.is_empty() {
             for (pod, _) in pods.filter(|(pod, _)| before.contains_key(&pod.meta.uid)) {
                 let message =

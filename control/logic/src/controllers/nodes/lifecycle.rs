@@ -268,9 +268,9 @@ fn unknown(now: Millis, object: &Object, node: &NodeView) -> Value {
 
 /// The pods of a node that is not ready are not ready either.
 fn unready_pods(now: Millis, node: &str, cache: &Cache, plan: &mut Plan) {
-    for pod in cache.list(Resource::PODS, None) {
+    for pod in cache.pods_on(node) {
         let Ok(view) = pod.view::<PodView>() else { continue };
-        if view.spec.node_name != node || !view.is_ready() || view.is_finished() {
+        if !view.is_ready() || view.is_finished() {
             continue;
         }
         let mut value = pod.value();

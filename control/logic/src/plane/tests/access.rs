@@ -1,6 +1,6 @@
 //! Who may come in, through the whole front: tokens, reviews, applies that create.
 
-use alloc::{borrow::ToOwned, format, vec::Vec};
+use alloc::{borrow::ToOwned, format, string::String, vec::Vec};
 
 use serde_json::{Value, json};
 
@@ -167,4 +167,26 @@ fn reviews_come_as_protobuf_too() {
     let review = answer.json();
     assert_eq!(review["spec"]["resourceAttributes"]["resource"], "pods");
     assert_eq!(review["status"]["allowed"], true);
+}
+
+#[test]
+fn a_head_alone_says_who_is_known() {
+    let mut cluster = Scripted::new();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    cluster.want(201, "POST", accounts, json!({"metadata": {"name": "robot"}}));
+    let made = cluster.want(201, "POST", &format!("{accounts}/robot/token"), json!({"spec": {}}));
+    let token = made["status"]["token"].as_str().expect("a token").to_owned();
+    let knows = |peer: Option<&str>, header: Option<String>| {
+        let mut head = Scripted::http("POST", "/api/v1/namespaces/default/pods", None);
+        head.peer = peer.map(|name| Peer { common_name: name.into(), organizations: Vec::new() });
+        head.headers.extend(header.map(|value| ("authorization".to_owned(), value)));
+        cluster.plane.knows(cluster.now, &head)
+    };
+    assert!(knows(Some("jane"), None));
+    assert!(knows(None, Some(format!("Bearer {token}"))));
+    // Nobody, a certificate without a name, a token of nobody, another scheme.
+    assert!(!knows(None, None));
+    assert!(!knows(Some(""), None));
+    assert!(!knows(None, Some("Bearer x.y.z".into())));
+    assert!(!knows(None, Some(format!("Basic {token}"))));
 }

@@ -1,12 +1,23 @@
-//! An honest fake of a board's runtime: sandboxes and containers that start, end and fail. It outlives the agent, as
-//! shims do, and notices when a promise is broken (R5, R6).
+//! An honest fake of a board's runtime: sandboxes and containers that start, end and fail, and nothing but these records
+//! of them. It outlives the agent, as shims do, and notices when a promise is broken (R5). The simulator's boards have
+//! it, and the nodes of `coracle-agent --fake`.
 
-use std::collections::BTreeMap;
+use alloc::{
+    borrow::ToOwned as _,
+    collections::BTreeMap,
+    format,
+    string::{String, ToString as _},
+    vec,
+    vec::Vec,
+};
 
-use coracle_agent_logic::{
+use crate::{
     PodUid,
     event::{Exit, FoundContainer, FoundSandbox},
 };
+
+/// Where sandboxes have their addresses until a range is given.
+const RANGE: &str = "10.42.0";
 
 /// One attempt of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +44,22 @@ pub struct Sandbox {
 pub struct Runtime {
     sandboxes: BTreeMap<PodUid, Sandbox>,
     next_ip: u64,
+    /// First three numbers of new addresses; empty: [`RANGE`].
+    range: String,
     /// Containers that were ever started.
     pub started: u64,
 }
 
 impl Runtime {
+    /// New sandboxes have addresses of this range, a /24 as `10.42.7.0/24`; of one that is none they do not.
+    pub fn set_range(&mut self, cidr: &str) {
+        if let Some((range, _)) =
+            cidr.rsplit_once('.').filter(|(range, _)| range.matches('.').count() == 2)
+        {
+            self.range = range.to_string();
+        }
+    }
+
     /// All sandboxes.
     pub fn sandboxes(&self) -> impl Iterator<Item = (&PodUid, &Sandbox)> {
         self.sandboxes.iter()
@@ -55,7 +77,8 @@ impl Runtime {
         let sandbox = self.sandboxes.entry(uid.clone()).or_default();
         if !sandbox.alive {
             self.next_ip += 1;
-            sandbox.ip = format!("10.42.0.{}", 1 + self.next_ip % 250);
+            let range = if self.range.is_empty() { RANGE } else { &self.range };
+            sandbox.ip = format!("{range}.{}", 1 + self.next_ip % 250);
             sandbox.alive = true;
         }
         sandbox.ip.clone()
