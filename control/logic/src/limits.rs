@@ -12,10 +12,13 @@ pub const ENDING_BYTES_MAX: usize = 64 * 1024;
 
 /// Changes kept for late watchers. The oldest falls off; who still needed it gets 410 and lists again.
 pub const RING_CHANGES_MAX: usize = 2048;
-/// Bytes of old versions that the ring may keep alive beside the cache.
-pub const RING_BYTES_MAX: usize = 1024 * 1024;
-/// A change with nothing old in it still costs about this much.
-pub const RING_CHANGE_OVERHEAD_BYTES: usize = 256;
+/// Bytes that the ring may keep alive beside the cache, all counted. It holds the last 500 deletes of small objects, or
+/// 120 changes of pods of 4.6 KB.
+pub const RING_BYTES_MAX: usize = 640 * 1024;
+/// A change with nothing old in it, in bytes: its place in the ring.
+pub const RING_CHANGE_OVERHEAD_BYTES: usize = 64;
+/// What an old version takes beside its JSON, in bytes: metadata, read, and the heap's own.
+pub const RING_VERSION_OVERHEAD_BYTES: usize = 464;
 /// Changes older than this are dropped when the cluster is quiet; the age is etcd's compaction interval.
 pub const RING_AGE_MS_MAX: u64 = 5 * 60 * 1000;
 
@@ -65,6 +68,11 @@ const _: () = assert!(
 );
 // The ring must hold a full batch, or its watchers would all be thrown out by it.
 const _: () = assert!(RING_CHANGES_MAX >= 2 * BATCH_TXNS_MAX);
+// So must its bytes, where the batch's old versions have 2,000 bytes each.
+const _: () = assert!(
+    RING_BYTES_MAX
+        >= BATCH_TXNS_MAX * (2000 + RING_CHANGE_OVERHEAD_BYTES + RING_VERSION_OVERHEAD_BYTES)
+);
 // A pull gives one event at least, so a watch goes on however large the object.
 const _: () = assert!(WATCH_PULL_EVENTS >= 1);
 // Half a block is left when the next one is reserved: more than any batch takes.

@@ -1,7 +1,8 @@
 //! The store's bounds.
 
-/// Memory that redb may use for pages, in bytes. Everything is in the watch cache; the store is read once at start.
-pub const PAGE_CACHE_BYTES: usize = 256 * 1024;
+/// Memory that redb may use for pages, in bytes. Everything is in the watch cache; the store is read once at start. Half
+/// of it holds what a commit writes (about 34 KB), so that it is written once.
+pub const PAGE_CACHE_BYTES: usize = 128 * 1024;
 /// Longest key, in bytes: `/registry/` and group, resource, namespace and name of at most 253 each.
 pub const KEY_BYTES_MAX: usize = 1100;
 /// Largest value, in bytes. Objects are refused above 1.5 MiB; sealing and volatile fields add little.

@@ -12,7 +12,10 @@ use coracle_api::{Object, Resource};
 use super::{Change, encode};
 use crate::{
     Millis,
-    limits::{RING_AGE_MS_MAX, RING_BYTES_MAX, RING_CHANGE_OVERHEAD_BYTES, RING_CHANGES_MAX},
+    limits::{
+        RING_AGE_MS_MAX, RING_BYTES_MAX, RING_CHANGE_OVERHEAD_BYTES, RING_CHANGES_MAX,
+        RING_VERSION_OVERHEAD_BYTES,
+    },
 };
 
 /// One change in the ring.
@@ -69,15 +72,17 @@ impl Ring {
             self.slots.back().is_none_or(|last| last.change.revision < change.revision),
             "W1: revisions rise"
         );
-        let old = change.old.as_ref().map_or(0, |old| old.bytes.len());
+        let old = change.old.as_ref();
+        let old = old.map_or(0, |old| old.bytes.len() + RING_VERSION_OVERHEAD_BYTES);
         let bytes = old + RING_CHANGE_OVERHEAD_BYTES;
-        self.bytes += bytes;
-        self.slots.push_back(Slot { change, at: now, bytes, gone: OnceCell::new() });
-        while self.slots.len() > RING_CHANGES_MAX
-            || (self.bytes > RING_BYTES_MAX && self.slots.len() > 1)
+        // Room is made first: one slot more than the bound would double the queue.
+        while self.slots.len() >= RING_CHANGES_MAX
+            || (self.bytes + bytes > RING_BYTES_MAX && !self.slots.is_empty())
         {
             self.drop_oldest();
         }
+        self.bytes += bytes;
+        self.slots.push_back(Slot { change, at: now, bytes, gone: OnceCell::new() });
     }
 
     /// Drops what is too old to be worth its memory. Gives when to look again.

@@ -5,15 +5,23 @@ use alloc::{format, string::String, vec::Vec};
 use serde_json::{Value, json};
 
 use crate::{
-    limits::{BOOKMARK_INTERVAL_MS, RING_CHANGES_MAX},
+    limits::{BOOKMARK_INTERVAL_MS, RING_BYTES_MAX, RING_CHANGES_MAX},
     scripted::Scripted,
 };
 
 const URL: &str = "/api/v1/namespaces/default/configmaps";
 
 fn put(cluster: &mut Scripted, name: &str, label: &str) -> u64 {
+    put_sized(cluster, name, label, 0)
+}
+
+/// The same with so many bytes of text in it.
+fn put_sized(cluster: &mut Scripted, name: &str, label: &str, bytes: usize) -> u64 {
     let url = format!("{URL}/{name}");
-    let body = json!({ "metadata": { "name": name, "labels": { "l": label } } });
+    let mut body = json!({ "metadata": { "name": name, "labels": { "l": label } } });
+    if bytes > 0 {
+        body["data"] = json!({ "text": "x".repeat(bytes) });
+    }
     let exists =
         cluster.plane.cache().get(coracle_api::Resource::CONFIG_MAPS, "default", name).is_some();
     let written = if exists {
@@ -104,6 +112,27 @@ fn w4_outside_the_ring_is_410() {
     assert_eq!(gone["reason"], "Expired");
     let exact = format!("{URL}?resourceVersion={first}&resourceVersionMatch=Exact");
     assert_eq!(cluster.want(410, "GET", &exact, Value::Null)["reason"], "Expired");
+}
+
+#[test]
+fn w3_w4_the_ring_holds_what_its_bytes_allow() {
+    const BYTES: usize = 16 * 1024;
+    let mut cluster = Scripted::new();
+    let rounds = 2 * RING_BYTES_MAX / BYTES;
+    let revisions: Vec<u64> =
+        (0..rounds).map(|round| put_sized(&mut cluster, "a", &format!("{round}"), BYTES)).collect();
+    let told = |cluster: &mut Scripted, code: u16, back: usize| {
+        let from = revisions[rounds - 1 - back];
+        cluster.want(
+            code,
+            "GET",
+            &format!("{URL}?resourceVersion={from}&resourceVersionMatch=Exact"),
+            Value::Null,
+        )
+    };
+    // A twentieth for what lies beside the text.
+    told(&mut cluster, 200, RING_BYTES_MAX / BYTES * 19 / 20);
+    assert_eq!(told(&mut cluster, 410, RING_BYTES_MAX / BYTES)["reason"], "Expired");
 }
 
 #[test]
