@@ -187,4 +187,21 @@ mod tests {
         let cost = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
         assert_eq!(cost, pair.naive.cheapest(&ask));
     }
+
+    /// Where those of the lowest priority are not enough, others of low priority leave with them.
+    #[test]
+    fn victims_may_be_of_several_priorities() {
+        let mut pair = Pair::new(Heap::new(1, 16), profile(0), 1, 16);
+        let sizes = Sizes { cpu: 4000, memory: 1 << 30, pods: 110, ..Sizes::default() };
+        pair.add_node(NodeSpec { sizes, ..NodeSpec::default() });
+        for held in [pod(1000, 0, 0), pod(2000, 1, 0), pod(1000, 9, 0)] {
+            pair.add_bound(&held, 0, 0);
+        }
+        for (cpu, priority) in [(500, 10), (1500, 10), (2500, 10), (3500, 10), (3500, 9), (2500, 1)]
+        {
+            let ask = pod(cpu, priority, 0);
+            let cost = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+            assert_eq!(cost, pair.naive.cheapest(&ask), "{cpu} at {priority}");
+        }
+    }
 }
