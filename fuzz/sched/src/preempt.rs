@@ -204,4 +204,21 @@ mod tests {
             assert_eq!(cost, pair.naive.cheapest(&ask), "{cpu} at {priority}");
         }
     }
+
+    /// A node is not passed by where fewer of the same priority, or as few as its largest allow, are enough.
+    #[test]
+    fn fewer_victims_on_a_later_node_win() {
+        for (short, here, there) in [(2000, 500, 1000), (3000, 750, 1000), (2000, 500, 667)] {
+            let mut pair = Pair::new(Heap::new(2, 16), profile(0), 2, 16);
+            for (at, cpu) in [(0, here), (1, there)] {
+                let sizes = Sizes { cpu: 4 * cpu, memory: 1 << 30, pods: 110, ..Sizes::default() };
+                pair.add_node(NodeSpec { sizes, ..NodeSpec::default() });
+                (0..4).for_each(|_| pair.add_bound(&pod(cpu, 0, 0), 0, at));
+            }
+            let ask = pod(short, 10, 0);
+            let found = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+            assert_eq!(found, pair.naive.cheapest(&ask), "{short} of {here} or {there}");
+            assert_eq!(found.map(|(_, at)| at), Some(1));
+        }
+    }
 }
