@@ -4,6 +4,7 @@ use sched_core::{Error, NodeIndex, PodHandle, PodState, Preemption};
 
 use crate::{
     bytes::Bytes,
+    draw,
     heap::Heap,
     naive::{Cost, NOBODY},
     ops,
@@ -31,7 +32,7 @@ pub fn sched_preempt(bytes: &[u8]) {
             46 => take_up(&mut pair, &mut bytes),
             47 => leave(&mut pair),
             48 => ops::add_node(&mut pair, &mut bytes),
-            _ => ops::confirmed(&mut pair, &mut bytes),
+            _ => crowd(&mut pair, &mut bytes),
         }
         pair.check();
         if step % 4 == 3 {
@@ -41,10 +42,25 @@ pub fn sched_preempt(bytes: &[u8]) {
     pair.clear();
 }
 
+/// Pods of several sizes, priorities and budgets come to a node: who must leave is a puzzle.
+fn crowd(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let Some(at) = pair.some_node(bytes) else { return };
+    for _ in 0..5 {
+        let what = bytes.byte();
+        let mut ask = AskSpec::default();
+        ask.pod.sizes.pods = 1;
+        ask.pod.sizes.cpu = 250 * (1 + u32::from(what & 7));
+        ask.pod.sizes.memory = u64::from(what >> 2 & 7) << 28;
+        ask.pod.priority = i32::from(what >> 4 & 3);
+        ask.pod.budgets = what >> 6;
+        pair.add_bound(&ask, 0, at);
+    }
+}
+
 /// A pod that finds no node asks who must leave for it; then, mostly, they are made to.
 fn preempt(pair: &mut Pair, bytes: &mut Bytes<'_>) {
-    let mut ask = pair.draw(bytes);
     let what = bytes.byte();
+    let mut ask = if what & 32 == 32 { draw::plain(bytes) } else { pair.draw(bytes) };
     if what & 3 != 0 {
         ask.pod.priority = ask.pod.priority.max(500);
     }
