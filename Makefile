@@ -46,6 +46,12 @@ sim: ## a whole cluster from a seed, 200 times: SEED is printed with what it bro
 fuzz: ## each fuzz target for FUZZ_SECONDS (30), with the nightly toolchain; their bodies run in `make test` too
 	./.ci/fuzz
 
+bench: ## placement: rates beside their limits and a plain scan, a plot, criterion, instructions by shape
+	cargo build --release -p coracle-benches --bin placement
+	target/release/placement --table
+	cargo bench -p coracle-benches --bench placement
+	./.ci/instructions
+
 # Named by the plan of the house; each comes with its own work. Directories of these names would read as "up to date".
-bench cross: ## not there yet
+cross: ## not there yet
 	@echo "make $@: not there yet" >&2; exit 1

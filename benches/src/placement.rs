@@ -1,4 +1,10 @@
-//! What the placement benches share: tables in memory, and numbers drawn from a seed.
+//! What the placement benches share: tables in memory, numbers drawn from a seed, clusters and rounds of decisions.
+
+mod rounds;
+mod shapes;
+
+pub use rounds::{Figures, measure};
+pub use shapes::{SHAPES, Shape};
 
 sched_core::tables_in_vecs! {
     /// Tables of a placement core, on the heap.
@@ -28,6 +34,11 @@ impl Draw {
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound.max(1)).unwrap_or(1);
         usize::try_from(self.number() % bound).unwrap_or(0)
+    }
+
+    /// The same of a small bound.
+    pub fn small(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.number() % u64::from(bound.max(1))).unwrap_or(0)
     }
 
     /// Puts them in another order (Fisher and Yates).

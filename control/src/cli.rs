@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    client::{self, delete, get, logs, wait, write},
+    client::{self, delete, get, logs, plan, wait, write},
     log::{self, Level},
     offline, serve,
     token::{self, TokenArgs},
@@ -41,6 +41,10 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Wait until something holds for objects.
     Wait(wait::WaitArgs),
+    /// Show where the pods of files would go, and why. Nothing is changed; exit code 1: some would have no place.
+    Plan(plan::PlanArgs),
+    /// Show why a pod is where it is, or why it has no node: what each node is to it now.
+    Why(plan::WhyArgs),
     /// Bootstrap tokens: what agents join with.
     Token(TokenArgs),
     /// Write everything (objects and keys) to FILE, whether the server runs or not.
@@ -80,6 +84,9 @@ pub(crate) struct ServeArgs {
     /// Pods' addresses; each node gets a /24 of it. Not to be changed once nodes have joined.
     #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16", value_parser = pod_cidr)]
     pub(crate) pod_cidr: String,
+    /// How nodes are chosen among those that can take a pod.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) placement: plan::Placement,
 }
 
 /// Arguments of `backup` and `restore`.
@@ -115,6 +122,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Delete(args) => delete::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Wait(args) => wait::run(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Why(args) => plan::why(&args),
         Command::Serve(args) => {
             tell = logged;
             serve::run(&args)
@@ -159,6 +168,13 @@ mod tests {
         check("coracle serve --data-dir /d --listen 127.0.0.1:0 --listen [::1]:7000", true);
         check("coracle serve --data-dir /d --advertise pi0.local --advertise 10.0.0.5", true);
         check("coracle serve --listen 127.0.0.1", false);
+        check("coracle serve --placement gradient", true);
+        check("coracle up --placement spread", true);
+        check("coracle serve --placement random", false);
+        check("coracle plan -f a.yml --placement spread -n x", true);
+        check("coracle plan", false);
+        check("coracle why pod/x -n y", true);
+        check("coracle why", false);
         check("coracle backup /b --data-dir /d --log debug", true);
         check("coracle backup", false);
         check("coracle check --data-dir /d", true);

@@ -1,5 +1,5 @@
-//! The built-in client: `create`, `apply`, `get`, `delete`, `logs`, `wait` in kubectl's words, and what `token` and
-//! `up` ask. Blocking; no part of the server's loop.
+//! The built-in client: `create`, `apply`, `get`, `delete`, `logs`, `wait` in kubectl's words, `plan` and `why`, and what
+//! `token` and `up` ask. Blocking; no part of the server's loop.
 //!
 //! | part | what |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | [`discovery`] | what a word like `deploy` is |
 //! | [`manifest`] | files of objects |
 //! | [`output`], [`jsonpath`] | tables, YAML, JSON as kubectl prints them |
-//! | [`write`], [`get`], [`delete`], [`logs`], [`wait`] | the commands |
+//! | [`write`], [`get`], [`delete`], [`logs`], [`wait`], [`plan`] | the commands |
 
 pub(crate) mod api;
 pub(crate) mod delete;
@@ -18,6 +18,7 @@ pub(crate) mod kubeconfig;
 pub(crate) mod logs;
 pub(crate) mod manifest;
 pub(crate) mod output;
+pub(crate) mod plan;
 pub(crate) mod target;
 pub(crate) mod wait;
 pub(crate) mod write;

@@ -78,6 +78,7 @@ pub(crate) fn run_until(
         port: first.port(),
         platform: format!("linux/{}", go_architecture()),
         pod_cidr: args.pod_cidr.clone(),
+        placement: args.placement.into(),
         ..Config::default()
     };
     let mut names = ServerNames::standard(&host_name(), &config.kubernetes_service_ip);

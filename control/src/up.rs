@@ -47,6 +47,9 @@ pub(crate) struct UpArgs {
     /// Pods' addresses; the node gets a /24 of it.
     #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16", value_parser = crate::cli::pod_cidr)]
     pod_cidr: String,
+    /// How nodes are chosen among those that can take a pod.
+    #[arg(long, value_enum, default_value_t)]
+    placement: crate::client::plan::Placement,
     /// An image archive that the node's pods may use without asking a registry.
     #[arg(long, value_name = "TAR")]
     image_archive: Vec<PathBuf>,
@@ -84,6 +87,7 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<()> {
         listen: args.listen.clone(),
         advertise: Vec::new(),
         pod_cidr: args.pod_cidr.clone(),
+        placement: args.placement,
     };
     let (done, finished) = smol::channel::bounded(1);
     let (ready, port) = channel();

@@ -349,3 +349,123 @@ fn bad_questions() {
         "{errors}"
     );
 }
+
+const NODES: &str = "\
+apiVersion: v1
+kind: Node
+metadata: {name: pi1, labels: {disk: ssd}}
+status:
+  allocatable: {cpu: \"1\", memory: 1Gi, pods: \"10\"}
+  conditions: [{type: Ready, status: \"True\"}]
+---
+apiVersion: v1
+kind: Node
+metadata: {name: pi2}
+status:
+  allocatable: {cpu: \"4\", memory: 4Gi, pods: \"10\"}
+  conditions: [{type: Ready, status: \"True\"}]
+";
+
+/// Pods that ask for so much CPU and keep away from each other's nodes.
+fn shy(replicas: u32, cpu: &str) -> String {
+    format!(
+        "\
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: makes-no-pods}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      containers: [{{name: c, image: x, resources: {{requests: {{cpu: {cpu}}}}}}}]
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - labelSelector: {{matchLabels: {{app: web}}}}
+            topologyKey: kubernetes.io/hostname
+"
+    )
+}
+
+/// The words of each line.
+fn words(text: &str) -> Vec<Vec<&str>> {
+    text.lines().map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn plan_says_what_the_scheduler_then_does_and_why_explains_it() {
+    let cluster = Cluster::start("plan");
+    cluster.write("nodes.yaml", NODES);
+    cluster.write("two.yaml", &shy(2, "400m"));
+    cluster.write("three.yaml", &shy(3, "400m"));
+    cluster.write("none.yaml", &config_map("a", "b"));
+    cluster.good("create -f nodes.yaml", "");
+
+    let plan = cluster.good("plan -f two.yaml", "");
+    let lines = words(&plan);
+    assert_eq!(lines[0], ["POD", "NODE", "SCORE", "WHY"]);
+    assert_eq!(lines[1][..2], ["default/web-1", "pi1"], "the fullest that takes it: {plan}");
+    assert_eq!(lines[2][..2], ["default/web-2", "pi2"], "{plan}");
+    assert!(plan.contains("best of 2") && plan.contains("best of 1"), "{plan}");
+    let apart = cluster.good("plan -f two.yaml --placement spread", "");
+    assert_eq!(words(&apart)[1][..2], ["default/web-1", "pi2"], "the emptiest: {apart}");
+
+    let (code, out, errors) = cluster.run("plan -f three.yaml");
+    assert_eq!((code, errors.as_str()), (1, "1 of 3 pods would have no place\n"), "{out}");
+    let why = "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.";
+    assert!(out.lines().last().unwrap().ends_with(why), "{out}");
+    cluster.bad("plan -f none.yaml", "error: nothing in none.yaml makes pods", "");
+    // Nothing was made.
+    assert_eq!(cluster.good("get pods -o name", ""), "");
+
+    cluster.good("create -f three.yaml", "");
+    let pods = loop {
+        let json: serde_json::Value =
+            serde_json::from_str(&cluster.good("get pods -o json", "")).unwrap();
+        let items = json["items"].as_array().unwrap();
+        if items.iter().filter(|pod| !pod["status"]["conditions"][0].is_null()).count() == 3 {
+            break items.clone();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    let node_of =
+        |pod: &serde_json::Value| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+    let mut nodes: Vec<String> = pods.iter().map(node_of).collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, ["", "pi1", "pi2"], "as planned");
+    for pod in &pods {
+        let (name, node) = (pod["metadata"]["name"].as_str().unwrap(), node_of(pod));
+        let told = cluster.good(&format!("why pod/{name}"), "");
+        let first = told.lines().next().unwrap();
+        let table = words(&told);
+        assert_eq!(table[1], ["NODE", "RANK", "SCORE", "WHY"], "{told}");
+        if node.is_empty() {
+            assert_eq!(first, format!("pod/{name} is pending: {why}"));
+            assert_eq!(table[2][..3], ["pi1", "-", "-"], "{told}");
+        } else {
+            let want =
+                format!("pod/{name} is on {node}, now number 1 of 1 nodes that could take it");
+            assert_eq!(first, want);
+            assert_eq!(table[2][..2], [node.as_str(), "1"], "{told}");
+            assert!(told.contains("node(s) didn't match pod anti-affinity rules"), "{told}");
+        }
+    }
+
+    // What one node lacks, in numbers.
+    cluster.write("big.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: big}\nspec:\n  containers: [{name: c, image: x, resources: {requests: {cpu: 4, memory: 512Mi}}}]\n");
+    cluster.good("create -f big.yaml", "");
+    let told = cluster.good("why big", "");
+    assert!(
+        told.starts_with("pod/big is pending: 0/2 nodes are available: 2 Insufficient cpu."),
+        "{told}"
+    );
+    assert!(told.contains("cpu: requested 4, free 600m, total 1"), "{told}");
+    assert!(told.contains("cpu: requested 4, free 3600m, total 4"), "{told}");
+    cluster.bad("why pod/none", "Error from server (NotFound): ", "pods \"none\" not found");
+}

@@ -3,10 +3,11 @@
 
 use crate::{
     ask::{Ports, Terms, TopologyKey},
+    cheapest::{CheapestRecord, mib},
     fit,
     limits::{AFFINITY_TERMS_MAX, BLOCK_MERGE_NODES, BLOCK_NODES, LEVELS},
     order,
-    records::{Cell, CheapestRecord, ClassKey, ClassRecord, NONE, NodeRecord, PodState, mib},
+    records::{Cell, ClassKey, ClassRecord, NONE, NodeRecord, PodState},
     settle::memory_kib,
     storage::Storage,
     table::Placement,
@@ -102,13 +103,10 @@ impl View<'_> {
         let Some(noted) = self.tables.cheapest.get(at as usize) else {
             return Err("a node has a record of its cheapest pods");
         };
-        let of = |one: &CheapestRecord| {
-            (one.priority, one.cpu_sum, one.cpu_max, one.mib_sum, one.mib_max)
-        };
-        rule(of(&fresh) == of(noted), "the cheapest pods of a node are noted")?;
-        rule(noted.priority_next <= fresh.priority_next, "no pod is cheaper than noted")?;
-        let free = (node.free_cpu(), mib(node.free_memory()));
-        rule(free == (noted.cpu_free, noted.mib_free), "what is free is noted beside the cheapest")
+        (fresh.cpu.free, fresh.mib.free) = (node.free_cpu(), mib(node.free_memory()));
+        let of = |one: &CheapestRecord| (one.priority, one.cpu, one.mib);
+        rule(of(&fresh) == of(noted), "the cheapest pods of a node are noted, and what is free")?;
+        rule(noted.priority_next <= fresh.priority_next, "no pod is cheaper than noted")
     }
 
     fn audit_counts(&self) -> Audit {

@@ -2,9 +2,10 @@
 
 use crate::{
     ask::{Ask, Pod, Ports, Terms},
+    cheapest::CheapestRecord,
     offers::extended_of,
     order::OrderMut,
-    records::{CheapestRecord, ClassKey, NONE, NodeRecord, PodRecord, PodState},
+    records::{ClassKey, NONE, NodeRecord, PodRecord, PodState},
     storage::{Tables, TablesMut},
     table::{Error, NodeIndex, PodHandle, State, Table},
     terms::Counting,
@@ -23,6 +24,7 @@ impl Core<'_> {
             nodes: self.tables.nodes,
             hosts: self.tables.hosts,
             cheapest: self.tables.cheapest,
+            cheapest_blocks: self.tables.cheapest_blocks,
             pods: self.tables.pods,
             classes: self.tables.classes,
             blocks: self.tables.blocks,

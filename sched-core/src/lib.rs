@@ -63,6 +63,7 @@ mod ask;
 mod audit;
 mod bits;
 mod change;
+mod cheapest;
 mod classes;
 mod filter;
 mod fit;
@@ -73,6 +74,7 @@ mod order;
 mod preempt;
 mod profile;
 mod question;
+mod reasons;
 mod records;
 mod repack;
 mod settle;
@@ -90,14 +92,15 @@ pub use ask::{
     Requirements, Spread, Strength, Taints, TermIndex, Terms, TopologyKey,
 };
 pub use bits::Bits;
+pub use cheapest::{CheapestBlock, CheapestRecord};
 pub use filter::{Reason, Refusal};
 pub use group::GangError;
 pub use limits::*;
 pub use preempt::{Cost, Preemption, Victims};
 pub use profile::{Fit, Profile};
 pub use records::{
-    BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord, NodeRecord,
-    PodRecord, PodState,
+    BlockRecord, BlockSummary, ClassRecord, DomainRecord, HostRecord, NodeRecord, PodRecord,
+    PodState,
 };
 pub use repack::Move;
 pub use storage::{Fixed, Storage, Tables, TablesMut};

@@ -30,6 +30,8 @@ pub const BATCH_PODS_MAX: usize = 256;
 pub const LEVELS: u32 = 64;
 /// Nodes in one block of the order.
 pub const BLOCK_NODES: usize = 32;
+/// Nodes whose cheapest victims are noted together.
+pub(crate) const CHEAPEST_NODES: usize = 32;
 /// Blocks next to each other hold more nodes than this together.
 pub(crate) const BLOCK_MERGE_NODES: usize = 24;
 /// Distinct pod shapes that a workload remembers.
@@ -54,7 +56,7 @@ const _: () = assert!(BLOCK_MERGE_NODES < BLOCK_NODES && BLOCK_NODES.is_multiple
 // A shape's number in a sample is a byte.
 const _: () = assert!(SHAPES_MAX <= 256 && SAMPLE_PODS.is_multiple_of(ROLLOUTS));
 
-/// Blocks (and block summaries) that so many nodes need: neighbours hold more than [`BLOCK_MERGE_NODES`] together.
+/// Blocks (and what is as long as they) that so many nodes need: neighbours hold more than [`BLOCK_MERGE_NODES`] together.
 #[must_use]
 pub const fn blocks_for(nodes: usize) -> usize {
     nodes * 2 / BLOCK_MERGE_NODES + 2

@@ -4,10 +4,11 @@ use crate::{
     amounts::Amounts,
     ask::NodeOffer,
     change::Core,
+    cheapest::CheapestRecord,
     classes, fit,
-    limits::{DEVICES_MAX, blocks_for},
-    records::{CheapestRecord, ClassKey, HostRecord, NONE, NodeRecord},
-    storage::Tables,
+    limits::{CHEAPEST_NODES, DEVICES_MAX, blocks_for},
+    records::{ClassKey, HostRecord, NONE, NodeRecord},
+    storage::{Tables, TablesMut},
     table::{Error, NodeIndex, Table},
     terms::Counting,
 };
@@ -18,7 +19,8 @@ impl Core<'_> {
         if self.tables.classes.len() < wanted {
             return Err(Error::Full(Table::Classes));
         }
-        let blocks = self.tables.blocks.len().min(self.tables.summaries.len());
+        let TablesMut { blocks, summaries, cheapest_blocks, .. } = &self.tables;
+        let blocks = blocks.len().min(summaries.len()).min(cheapest_blocks.len());
         if blocks < blocks_for(wanted - 1) || !self.order().has_room() {
             return Err(Error::Full(Table::Blocks));
         }
@@ -92,6 +94,9 @@ impl Core<'_> {
         }
         if let Some(cheapest) = self.tables.cheapest.get_mut(at.0 as usize) {
             *cheapest = CheapestRecord::NONE;
+        }
+        if let Some(block) = self.tables.cheapest_blocks.get_mut(at.0 as usize / CHEAPEST_NODES) {
+            block.forget();
         }
         self.state.nodes_free = at.0;
         self.state.nodes -= 1;

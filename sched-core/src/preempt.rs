@@ -10,9 +10,9 @@ use crate::{
     ask::Ask,
     change::Core,
     filter::Reason,
-    limits::NODE_PODS_MAX,
+    limits::{CHEAPEST_NODES, NODE_PODS_MAX},
     question::Question,
-    records::{CheapestRecord, PodState, mib},
+    records::PodState,
     storage::Storage,
     table::{Error, NodeIndex, Placement, PodHandle},
     victims::{Candidates, Search},
@@ -140,13 +140,20 @@ impl View<'_> {
             }
             return best;
         }
-        for (at, cheapest) in (0_u32..).zip(self.tables.cheapest) {
-            if !may_be_cheaper(ask, cheapest, best.as_ref().map(|best| best.cost)) {
+        let cost = |best: &Option<Preemption>| best.as_ref().map(|best| best.cost);
+        let blocks = self.tables.cheapest.chunks(CHEAPEST_NODES).zip(self.tables.cheapest_blocks);
+        for (first, (nodes, block)) in (0_u32..).step_by(CHEAPEST_NODES).zip(blocks) {
+            if !block.may_be_cheaper(nodes, ask, cost(&best)) {
                 continue;
             }
-            let key = self.node(at).and_then(|node| self.class_key(node.class));
-            if key.is_some_and(|key| question.could_admit(key)) {
-                self.consider(&question, at, &mut best);
+            for (at, cheapest) in (first..).zip(nodes) {
+                if !cheapest.may_be_cheaper(ask, cost(&best)) {
+                    continue;
+                }
+                let key = self.node(at).and_then(|node| self.class_key(node.class));
+                if key.is_some_and(|key| question.could_admit(key)) {
+                    self.consider(&question, at, &mut best);
+                }
             }
         }
         best
@@ -183,26 +190,4 @@ impl View<'_> {
         }
         (!victims.is_empty()).then_some(Preemption { node: NodeIndex(at), victims, cost })
     }
-}
-
-/// A bound from what is noted of a node: could victims on it cost less than the best so far?
-fn may_be_cheaper(ask: &Ask, cheapest: &CheapestRecord, best: Option<Cost>) -> bool {
-    if ask.pod.priority <= cheapest.priority {
-        return false;
-    }
-    let cpu_short = ask.pod.requests.cpu_milli.saturating_sub(cheapest.cpu_free);
-    let mib_short = mib(ask.pod.requests.memory_bytes).saturating_sub(cheapest.mib_free);
-    let is_short = cheapest.cpu_sum < cpu_short || cheapest.mib_sum < mib_short;
-    if is_short && ask.pod.priority <= cheapest.priority_next {
-        // Nobody else may leave.
-        return false;
-    }
-    let Some(best) = best.filter(|best| best.budgets_broken == 0) else { return true };
-    if best.priority_max != cheapest.priority {
-        return cheapest.priority < best.priority_max;
-    }
-    // Only its cheapest pods could cost as little: they must hold enough, and fewer of them.
-    let fewer = u64::from(best.victims.saturating_sub(1));
-    let enough = |short: u32, largest: u32| u64::from(short) <= u64::from(largest) * fewer;
-    !is_short && enough(cpu_short, cheapest.cpu_max) && enough(mib_short, cheapest.mib_max)
 }

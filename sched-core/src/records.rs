@@ -119,67 +119,6 @@ impl Cell {
     }
 }
 
-/// The cheapest victims on a node: its pods of the lowest priority. Preemption passes most nodes by on it.
-#[derive(Clone, Debug)]
-pub struct CheapestRecord {
-    /// The lowest priority; `i32::MAX` without pods.
-    pub(crate) priority: i32,
-    /// The lowest priority of the other pods on the node; `i32::MAX` without others.
-    pub(crate) priority_next: i32,
-    /// Thousandths of a core that are free, and that these pods hold together.
-    pub(crate) cpu_free: u32,
-    pub(crate) cpu_sum: u32,
-    /// The largest of them.
-    pub(crate) cpu_max: u32,
-    /// The same in MiB, what is free rounded up.
-    pub(crate) mib_free: u32,
-    pub(crate) mib_sum: u32,
-    pub(crate) mib_max: u32,
-}
-
-impl CheapestRecord {
-    pub(crate) const NONE: Self = Self {
-        priority: i32::MAX,
-        priority_next: i32::MAX,
-        cpu_free: 0,
-        cpu_sum: 0,
-        cpu_max: 0,
-        mib_free: 0,
-        mib_sum: 0,
-        mib_max: 0,
-    };
-
-    /// Takes note of a pod on the node.
-    pub(crate) fn note(&mut self, pod: &Pod) {
-        if pod.priority < self.priority {
-            let Self { priority: priority_next, cpu_free, mib_free, .. } = *self;
-            let priority = pod.priority;
-            *self = Self { priority, priority_next, cpu_free, mib_free, ..Self::NONE };
-        }
-        if self.priority < pod.priority {
-            self.priority_next = self.priority_next.min(pod.priority);
-        }
-        if pod.priority == self.priority {
-            let (cpu, mib) = (pod.requests.cpu_milli, mib(pod.requests.memory_bytes));
-            self.cpu_sum = self.cpu_sum.saturating_add(cpu);
-            self.cpu_max = self.cpu_max.max(cpu);
-            self.mib_sum = self.mib_sum.saturating_add(mib);
-            self.mib_max = self.mib_max.max(mib);
-        }
-    }
-}
-
-impl Default for CheapestRecord {
-    fn default() -> Self {
-        Self::NONE
-    }
-}
-
-/// Mebibytes, rounded up.
-pub(crate) fn mib(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX)
-}
-
 /// How many pods on a node match each affinity term.
 #[derive(Clone, Debug)]
 pub struct HostRecord {

@@ -2,8 +2,11 @@
 
 use crate::{
     change::Core,
-    classes, fit, order,
-    records::{Cell, ClassKey, Entry, mib},
+    cheapest::mib,
+    classes, fit,
+    limits::CHEAPEST_NODES,
+    order,
+    records::{Cell, ClassKey, Entry},
 };
 
 impl Core<'_> {
@@ -29,7 +32,10 @@ impl Core<'_> {
         let Some(class) = self.tables.classes.get(node.class as usize) else { return };
         let (old, number) = (node.cell, node.class);
         if let Some(cheapest) = self.tables.cheapest.get_mut(at as usize) {
-            (cheapest.cpu_free, cheapest.mib_free) = (node.free_cpu(), mib(node.free_memory()));
+            (cheapest.cpu.free, cheapest.mib.free) = (node.free_cpu(), mib(node.free_memory()));
+        }
+        if let Some(block) = self.tables.cheapest_blocks.get_mut(at as usize / CHEAPEST_NODES) {
+            block.forget();
         }
         let new = if node.is_closed() { Cell::OUT } else { fit::cell(node, &class.key) };
         let entry = Entry {

@@ -1,10 +1,10 @@
 //! Tables whose memory the caller owns: arrays on a bare board, `Vec`s or anything else that is a slice elsewhere.
 
 use crate::{
+    cheapest::{CheapestBlock, CheapestRecord},
     limits::blocks_for,
     records::{
-        BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord,
-        NodeRecord, PodRecord,
+        BlockRecord, BlockSummary, ClassRecord, DomainRecord, HostRecord, NodeRecord, PodRecord,
     },
     workload::{MemoRecord, ShapeRecord},
 };
@@ -18,6 +18,8 @@ pub struct Tables<'a> {
     pub hosts: &'a [HostRecord],
     /// As long as `nodes`.
     pub cheapest: &'a [CheapestRecord],
+    /// As long as `blocks`.
+    pub cheapest_blocks: &'a [CheapestBlock],
     /// As many pods with a node as there can be.
     pub pods: &'a [PodRecord],
     /// Kinds of nodes: at most one more than nodes.
@@ -41,6 +43,7 @@ pub struct TablesMut<'a> {
     pub nodes: &'a mut [NodeRecord],
     pub hosts: &'a mut [HostRecord],
     pub cheapest: &'a mut [CheapestRecord],
+    pub cheapest_blocks: &'a mut [CheapestBlock],
     pub pods: &'a mut [PodRecord],
     pub classes: &'a mut [ClassRecord],
     pub blocks: &'a mut [BlockRecord],
@@ -72,6 +75,7 @@ pub struct Fixed<
     nodes: heapless::Vec<NodeRecord, NODES>,
     hosts: heapless::Vec<HostRecord, NODES>,
     cheapest: heapless::Vec<CheapestRecord, NODES>,
+    cheapest_blocks: heapless::Vec<CheapestBlock, BLOCKS>,
     pods: heapless::Vec<PodRecord, PODS>,
     classes: heapless::Vec<ClassRecord, CLASSES>,
     blocks: heapless::Vec<BlockRecord, BLOCKS>,
@@ -93,6 +97,7 @@ impl<
             nodes: heapless::Vec::new(),
             hosts: heapless::Vec::new(),
             cheapest: heapless::Vec::new(),
+            cheapest_blocks: heapless::Vec::new(),
             pods: heapless::Vec::new(),
             classes: heapless::Vec::new(),
             blocks: heapless::Vec::new(),
@@ -103,6 +108,7 @@ impl<
         let filled = fixed.nodes.resize_default(NODES).is_ok()
             && fixed.hosts.resize_default(NODES).is_ok()
             && fixed.cheapest.resize_default(NODES).is_ok()
+            && fixed.cheapest_blocks.resize_default(BLOCKS).is_ok()
             && fixed.pods.resize_default(PODS).is_ok()
             && fixed.classes.resize_default(CLASSES).is_ok()
             && fixed.blocks.resize_default(BLOCKS).is_ok()
@@ -126,6 +132,7 @@ impl<
             nodes: &self.nodes,
             hosts: &self.hosts,
             cheapest: &self.cheapest,
+            cheapest_blocks: &self.cheapest_blocks,
             pods: &self.pods,
             classes: &self.classes,
             blocks: &self.blocks,
@@ -141,6 +148,7 @@ impl<
             nodes: &mut self.nodes,
             hosts: &mut self.hosts,
             cheapest: &mut self.cheapest,
+            cheapest_blocks: &mut self.cheapest_blocks,
             pods: &mut self.pods,
             classes: &mut self.classes,
             blocks: &mut self.blocks,
@@ -164,6 +172,7 @@ macro_rules! tables_in_vecs {
             nodes: Vec<$crate::NodeRecord>,
             hosts: Vec<$crate::HostRecord>,
             cheapest: Vec<$crate::CheapestRecord>,
+            cheapest_blocks: Vec<$crate::CheapestBlock>,
             pods: Vec<$crate::PodRecord>,
             classes: Vec<$crate::ClassRecord>,
             blocks: Vec<$crate::BlockRecord>,
@@ -183,6 +192,7 @@ macro_rules! tables_in_vecs {
                 self.classes.resize_with(nodes + 2, Default::default);
                 self.blocks.resize_with($crate::blocks_for(nodes + 1), Default::default);
                 self.summaries.resize_with($crate::blocks_for(nodes + 1), Default::default);
+                self.cheapest_blocks.resize_with($crate::blocks_for(nodes + 1), Default::default);
             }
 
             /// Makes room for so many pods more.
@@ -208,6 +218,7 @@ macro_rules! tables_in_vecs {
                     nodes: &self.nodes,
                     hosts: &self.hosts,
                     cheapest: &self.cheapest,
+                    cheapest_blocks: &self.cheapest_blocks,
                     pods: &self.pods,
                     classes: &self.classes,
                     blocks: &self.blocks,
@@ -223,6 +234,7 @@ macro_rules! tables_in_vecs {
                     nodes: &mut self.nodes,
                     hosts: &mut self.hosts,
                     cheapest: &mut self.cheapest,
+                    cheapest_blocks: &mut self.cheapest_blocks,
                     pods: &mut self.pods,
                     classes: &mut self.classes,
                     blocks: &mut self.blocks,

@@ -245,7 +245,7 @@ impl View<'_> {
         let workload = &self.state.workload;
         let shapes = self.tables.shapes.get(..workload.shapes as usize).unwrap_or_default();
         let total = left.capacity(u64::from(left.cpu_milli), left.memory_bytes, &left.devices);
-        if total == 0 {
+        if total == 0 || shapes.is_empty() {
             return 0;
         }
         let (mut useless, mut weights) = (0_u64, 0_u64);

@@ -36,6 +36,7 @@ use crate::{
         answer,
         sequencer::{Ended, Key, Sequencer},
     },
+    scheduler::PlacementProfile,
 };
 
 /// What the control plane is told of its surroundings at start.
@@ -53,6 +54,8 @@ pub struct Config {
     pub pod_cidr: String,
     /// Address of the `kubernetes` Service.
     pub kubernetes_service_ip: String,
+    /// How the scheduler chooses among nodes.
+    pub placement: PlacementProfile,
 }
 
 impl Default for Config {
@@ -64,6 +67,7 @@ impl Default for Config {
             issuer: "https://kubernetes.default.svc.cluster.local".into(),
             pod_cidr: "10.42.0.0/16".into(),
             kubernetes_service_ip: "10.43.0.1".into(),
+            placement: PlacementProfile::default(),
         }
     }
 }

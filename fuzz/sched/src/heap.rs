@@ -1,8 +1,9 @@
 //! Tables whose lengths are set one by one, so that each can be the one that is full.
 
 use sched_core::{
-    BlockRecord, BlockSummary, CheapestRecord, ClassRecord, DomainRecord, HostRecord, MemoRecord,
-    NodeRecord, PodRecord, SHAPES_MAX, ShapeRecord, Storage, Tables, TablesMut, blocks_for,
+    BlockRecord, BlockSummary, CheapestBlock, CheapestRecord, ClassRecord, DomainRecord,
+    HostRecord, MemoRecord, NodeRecord, PodRecord, SHAPES_MAX, ShapeRecord, Storage, Tables,
+    TablesMut, blocks_for,
 };
 
 use crate::spec::DOMAINS;
@@ -13,6 +14,7 @@ pub(crate) struct Heap {
     nodes: Vec<NodeRecord>,
     hosts: Vec<HostRecord>,
     cheapest: Vec<CheapestRecord>,
+    cheapest_blocks: Vec<CheapestBlock>,
     pods: Vec<PodRecord>,
     classes: Vec<ClassRecord>,
     blocks: Vec<BlockRecord>,
@@ -34,6 +36,7 @@ impl Heap {
         heap.classes.resize_with(nodes + 2, Default::default);
         heap.blocks.resize_with(blocks_for(nodes + 1), Default::default);
         heap.summaries.resize_with(blocks_for(nodes + 1), Default::default);
+        heap.cheapest_blocks.resize_with(blocks_for(nodes + 1), Default::default);
         heap
     }
 
@@ -60,7 +63,8 @@ impl Heap {
             3 => self.pods.push(PodRecord::default()),
             4 => self.classes.push(ClassRecord::default()),
             5 => self.blocks.push(BlockRecord::default()),
-            _ => self.summaries.push(BlockSummary::default()),
+            6 => self.summaries.push(BlockSummary::default()),
+            _ => self.cheapest_blocks.push(CheapestBlock::default()),
         }
     }
 
@@ -81,7 +85,7 @@ impl Heap {
 
     /// How many blocks.
     pub(crate) fn blocks(&self) -> usize {
-        self.blocks.len().min(self.summaries.len())
+        self.blocks.len().min(self.summaries.len()).min(self.cheapest_blocks.len())
     }
 }
 
@@ -91,6 +95,7 @@ impl Storage for Heap {
             nodes: &self.nodes,
             hosts: &self.hosts,
             cheapest: &self.cheapest,
+            cheapest_blocks: &self.cheapest_blocks,
             pods: &self.pods,
             classes: &self.classes,
             blocks: &self.blocks,
@@ -106,6 +111,7 @@ impl Storage for Heap {
             nodes: &mut self.nodes,
             hosts: &mut self.hosts,
             cheapest: &mut self.cheapest,
+            cheapest_blocks: &mut self.cheapest_blocks,
             pods: &mut self.pods,
             classes: &mut self.classes,
             blocks: &mut self.blocks,

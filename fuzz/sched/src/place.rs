@@ -24,7 +24,7 @@ pub fn sched_place(bytes: &[u8]) {
         }
         match bytes.below(ops::CHOICES + 4) {
             ops::CHOICES => {
-                let which = bytes.below(7);
+                let which = bytes.below(8);
                 pair.grow(which);
             }
             41.. => {

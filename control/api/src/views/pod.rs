@@ -96,6 +96,8 @@ views! {
         namespaces: Vec<String>,
         namespace_selector: Option<LabelSelector>,
         topology_key: String,
+        match_label_keys: Vec<String>,
+        mismatch_label_keys: Vec<String>,
     }
     WeightedPodAffinityTerm { weight: i32, pod_affinity_term: PodAffinityTerm, }
     TopologySpreadConstraint {

@@ -22,6 +22,7 @@ use crate::{
     kinds::access::{child, set, text},
     limits::CONTROLLER_CALLS_MAX,
     registry::{Payload, delete::DeleteOptions},
+    scheduler::Scheduler,
 };
 
 /// One controller and what it has under way.
@@ -38,8 +39,8 @@ impl Driven {
 
 /// All controllers, in the order in which they are stepped.
 pub(super) fn controllers(config: &Config, keys: Arc<dyn Keys>) -> Vec<Driven> {
+    let scheduler: Box<dyn Controller> = Box::new(Scheduler::new(config.placement));
     let config = controllers::Config { keys, pod_cidr: config.pod_cidr.clone() };
-    let scheduler: Box<dyn Controller> = Box::new(crate::scheduler::Scheduler::default());
     controllers::all(&config).into_iter().chain([scheduler]).map(Driven::new).collect()
 }
 

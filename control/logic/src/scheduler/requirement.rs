@@ -1,13 +1,13 @@
-//! Node requirements: what node selectors and required node affinity come down to, interned to bits.
+//! Node requirements: what node selectors and node affinity come down to.
 
 use alloc::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     string::{String, ToString},
     vec::Vec,
 };
 
-use coracle_api::views::NodeSelectorRequirement;
-use sched_core::{REQUIREMENTS_MAX, Requirements};
+use coracle_api::views::{NodeSelectorRequirement, NodeSelectorTerm, PodView};
+use sched_core::Operator;
 
 /// One condition on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,101 +15,85 @@ pub(crate) struct Requirement {
     /// On the node's name instead of a label.
     field: bool,
     key: String,
-    operator: String,
+    /// `None`: no node meets it.
+    operator: Option<Operator>,
     values: Vec<String>,
 }
 
 impl Requirement {
     /// `nodeSelector`'s pair.
     pub(crate) fn label(key: &str, value: &str) -> Self {
-        Self {
-            field: false,
-            key: key.into(),
-            operator: "In".into(),
-            values: Vec::from([value.to_string()]),
+        let values = Vec::from([value.to_string()]);
+        Self { field: false, key: key.into(), operator: Some(Operator::In), values }
+    }
+
+    /// The label is there.
+    pub(crate) fn has(key: &str) -> Self {
+        let values = Vec::new();
+        Self { field: false, key: key.into(), operator: Some(Operator::Exists), values }
+    }
+
+    /// All that a term requires. A term without any condition is met by no node.
+    pub(crate) fn all_of(term: &NodeSelectorTerm) -> Vec<Self> {
+        let labels = term.match_expressions.iter().map(|one| Self::of(one, false));
+        let mut all: Vec<Self> = labels.collect();
+        all.extend(term.match_fields.iter().map(|one| Self::of(one, true)));
+        if all.is_empty() {
+            all.push(Self::never());
         }
+        all
     }
 
     /// No node meets it.
     pub(crate) fn never() -> Self {
-        Self { field: true, key: String::new(), operator: String::new(), values: Vec::new() }
+        Self { field: true, key: String::new(), operator: None, values: Vec::new() }
     }
 
-    /// One of `matchExpressions` or (`field`) `matchFields`.
-    pub(crate) fn of(view: &NodeSelectorRequirement, field: bool) -> Self {
+    /// The name is one of those listed.
+    pub(crate) fn is_name(&self) -> bool {
+        self.field && self.key == "metadata.name" && self.operator == Some(Operator::In)
+    }
+
+    fn of(view: &NodeSelectorRequirement, field: bool) -> Self {
         Self {
             field,
             key: view.key.clone(),
-            operator: view.operator.clone(),
+            // One that is not known is met by no node.
+            operator: Operator::parse(&view.operator),
             values: view.values.clone(),
         }
     }
 
-    /// Whether a node meets it. An operator that is not known is met by none.
+    /// Whether a node meets it.
     pub(crate) fn is_met(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         let value = match (self.field, self.key.as_str()) {
             (true, "metadata.name") => Some(name),
-            (true, _) => None,
+            (true, _) => return false,
             (false, key) => labels.get(key).map(String::as_str),
         };
-        let listed = |value: &str| self.values.iter().any(|one| one == value);
-        let number = |text: &str| text.parse::<i64>().ok();
-        let bound = || self.values.first().and_then(|one| number(one));
-        match self.operator.as_str() {
-            "In" => value.is_some_and(listed),
-            "NotIn" => !value.is_some_and(listed),
-            "Exists" => value.is_some(),
-            "DoesNotExist" => value.is_none(),
-            "Gt" => {
-                matches!((value.and_then(number), bound()), (Some(has), Some(bound)) if bound < has)
-            }
-            "Lt" => {
-                matches!((value.and_then(number), bound()), (Some(has), Some(bound)) if has < bound)
-            }
-            _ => false,
-        }
+        let values = self.values.iter().map(String::as_str);
+        self.operator.is_some_and(|operator| operator.is_met(value, values))
     }
 }
 
-/// Requirements that have a bit. The one that was not asked for longest gives its bit to a new one.
-#[derive(Debug, Default)]
-pub(crate) struct Interned {
-    known: Vec<(Requirement, u64)>,
-    round: u64,
-}
-
-impl Interned {
-    /// A new pod: what earlier ones asked for may give way.
-    pub(crate) fn begin(&mut self) {
-        self.round += 1;
-    }
-
-    /// The bit, and whether nodes must be looked at for it. `None`: this one pod asks for more than there are bits.
-    pub(crate) fn bit(&mut self, requirement: &Requirement) -> Option<(usize, bool)> {
-        if let Some(bit) = self.known.iter().position(|(one, _)| one == requirement) {
-            if let Some((_, used)) = self.known.get_mut(bit) {
-                *used = self.round;
-            }
-            return Some((bit, false));
+/// The only nodes that a pod can be for, where each alternative of its required affinity names them by
+/// `metadata.name` (pods of a DaemonSet do). `None`: any node.
+pub(crate) fn names(pod: &PodView) -> Option<BTreeSet<String>> {
+    let affinity = pod.spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    let mut names = BTreeSet::new();
+    for term in &required.node_selector_terms {
+        let by_name =
+            |one: &&NodeSelectorRequirement| one.key == "metadata.name" && one.operator == "In";
+        let mut of_term: Option<BTreeSet<String>> = None;
+        for one in term.match_fields.iter().filter(by_name) {
+            let listed: BTreeSet<String> = one.values.iter().cloned().collect();
+            of_term = Some(match of_term {
+                None => listed,
+                Some(before) => before.intersection(&listed).cloned().collect(),
+            });
         }
-        if self.known.len() < REQUIREMENTS_MAX {
-            self.known.push((requirement.clone(), self.round));
-            return Some((self.known.len() - 1, true));
-        }
-        let oldest = (0_usize..).zip(&mut self.known).min_by_key(|(_, (_, used))| *used);
-        let (bit, slot) = oldest.filter(|(_, (_, used))| *used != self.round)?;
-        *slot = (requirement.clone(), self.round);
-        Some((bit, true))
+        names.extend(of_term?);
     }
-
-    /// All that a node meets.
-    pub(crate) fn met_by(&self, name: &str, labels: &BTreeMap<String, String>) -> Requirements {
-        let mut meets = Requirements::EMPTY;
-        for (bit, (requirement, _)) in self.known.iter().enumerate() {
-            // Below REQUIREMENTS_MAX by `bit`, so it fits.
-            let fits = !requirement.is_met(name, labels) || meets.insert(bit);
-            debug_assert!(fits);
-        }
-        meets
-    }
+    (!required.node_selector_terms.is_empty()).then_some(names)
 }

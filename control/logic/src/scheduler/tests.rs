@@ -1,5 +1,9 @@
 //! The scheduler in a small world: nodes and pods come and go, its calls are answered by hand.
 
+mod filters;
+mod limits;
+mod preemption;
+
 use alloc::{
     format,
     string::{String, ToString},
@@ -10,7 +14,7 @@ use alloc::{
 use coracle_api::{Object, Resource, Status};
 use serde_json::{Value, json};
 
-use super::Scheduler;
+use super::{PlacementProfile, Scheduler};
 use crate::{
     Millis, Rng,
     cache::{Cache, Change},
@@ -29,7 +33,7 @@ impl World {
         Self {
             now: Millis(1_800_000_000_000),
             cache: Cache::default(),
-            scheduler: Scheduler::default(),
+            scheduler: Scheduler::new(PlacementProfile::Pack),
             revision: 0,
         }
     }
@@ -90,37 +94,88 @@ impl World {
         calls
     }
 
-    /// Carries bindings out; a line for each binding and each condition.
+    /// Carries calls out; a line for each binding, each thing told of a pod, each pod that is made to leave.
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else it asks for is an event")]
     fn settle(&mut self) -> String {
         let mut lines = Vec::new();
         for call in self.step() {
+            let found = self.cache.get(Resource::PODS, "ns", &call.name);
+            let mut pod = found.map(|pod| pod.value()).unwrap_or_default();
             match &call.action {
                 CallAction::Create(binding) if call.subresource == "binding" => {
                     let node = binding["target"]["name"].as_str().unwrap().to_string();
                     lines.push(format!("{} -> {node}", call.name));
-                    let mut pod = self.cache.get(Resource::PODS, "ns", &call.name).unwrap().value();
                     pod["spec"]["nodeName"] = node.into();
-                    let object = self.put(Resource::PODS, pod);
-                    self.scheduler.done(self.now, &call, Ok(&object));
+                    pod["status"]["nominatedNodeName"] = Value::Null;
                 }
-                CallAction::Patch(_, patch) => {
-                    lines.push(format!(
-                        "{}: {}",
-                        call.name,
-                        patch["status"]["conditions"][0]["message"].as_str().unwrap()
-                    ));
-                    let object = self.cache.get(Resource::PODS, "ns", &call.name).unwrap().clone();
-                    self.scheduler.done(self.now, &call, Ok(&object));
+                CallAction::Patch(_, patch) if call.resource == Resource::PODS => {
+                    let status = &patch["status"];
+                    assert_eq!(patch["metadata"]["uid"], pod["metadata"]["uid"]);
+                    if let Some(condition) = status["conditions"].get(0) {
+                        let message = condition["message"].as_str().unwrap();
+                        lines.push(format!("{}: {message}", call.name));
+                        pod["status"]["conditions"] = json!([condition]);
+                    }
+                    if let Some(node) = status.get("nominatedNodeName") {
+                        let shown = node.as_str().unwrap_or("no node");
+                        lines.push(format!("{shown} is kept for {}", call.name));
+                        pod["status"]["nominatedNodeName"] = node.clone();
+                    }
                 }
-                _ => assert_eq!(call.resource, Resource::EVENTS),
+                CallAction::Delete { uid, .. } => {
+                    assert_eq!(uid.as_deref(), pod["metadata"]["uid"].as_str());
+                    lines.push(format!("{} must leave", call.name));
+                    pod["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z".into();
+                }
+                _ => {
+                    assert_eq!(call.resource, Resource::EVENTS);
+                    continue;
+                }
             }
+            let object = self.put(Resource::PODS, pod);
+            self.scheduler.done(self.now, &call, Ok(&object));
         }
         lines.join("; ")
     }
 
+    /// A node as its manifest says: 4 cores, 4 GiB, 110 pods if it says nothing.
+    fn node_of(&mut self, name: &str, manifest: &Value) {
+        let mut node = json!({
+            "metadata": {"labels": {}},
+            "spec": {},
+            "status": {"allocatable": {"cpu": "4", "memory": "4Gi", "pods": "110"}},
+        });
+        merge(&mut node, manifest);
+        node["metadata"]["name"] = name.into();
+        node["metadata"]["uid"] = format!("node-{name}").into();
+        self.put(Resource::NODES, node);
+    }
+
+    /// A pod as its manifest says, in the namespace `ns`.
+    fn pod_of(&mut self, name: &str, manifest: &Value) {
+        let mut pod = json!({
+            "metadata": {"namespace": "ns"},
+            "spec": {"containers": [{"name": "c"}]},
+        });
+        merge(&mut pod, manifest);
+        pod["metadata"]["name"] = name.into();
+        pod["metadata"]["uid"] = format!("pod-{name}").into();
+        self.put(Resource::PODS, pod);
+    }
+
     fn later(&mut self, ms: u64) {
         self.now = Millis(self.now.0 + ms);
+    }
+}
+
+/// Puts the fields of `more` into a manifest.
+fn merge(into: &mut Value, more: &Value) {
+    let Some(fields) = more.as_object() else {
+        *into = more.clone();
+        return;
+    };
+    for (key, value) in fields {
+        merge(&mut into[key], value);
     }
 }
 
@@ -141,9 +196,13 @@ fn pods_go_where_they_fit_or_hear_why_not() {
     check(
         &["pi1 100", "pi2 4000 cordoned", "pi3 4000 only=gpu:NoSchedule", "pi4 4000"],
         ("500m", json!({"nodeSelector": {"disk": "ssd"}})),
-        "a: 0/4 nodes are available: 1 node(s) had untolerated taint {only: gpu}, 1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector.",
+        "a: 0/4 nodes are available: 1 node(s) had untolerated taint {only: gpu}, 1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector. preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling.",
     );
-    check(&["pi1 100"], ("500m", json!({})), "a: 0/1 nodes are available: 1 Insufficient cpu.");
+    check(
+        &["pi1 100"],
+        ("500m", json!({})),
+        "a: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+    );
     check(
         &["pi1 4000", "pi2 4000 disk=ssd"],
         ("1", json!({"nodeSelector": {"disk": "ssd"}})),
@@ -180,13 +239,13 @@ fn node_affinity_is_understood_and_what_is_not_is_refused_by_name() {
     check(
         &nodes,
         ("1", affinity(json!([{}]))),
-        "a: 0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.",
+        "a: 0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
     );
     let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]});
     check(
         &nodes,
         ("1", spread),
-        "a: Unsupported: spec.topologySpreadConstraints with whenUnsatisfiable DoNotSchedule is not implemented by this scheduler yet",
+        "a: 0/2 nodes are available: 2 node(s) didn't match pod topology spread constraints (missing required label). preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
     );
 }
 
@@ -208,7 +267,10 @@ fn what_is_being_bound_counts_as_bound() {
     let bind = calls.into_iter().find(|call| call.subresource == "binding").unwrap();
     world.scheduler.done(world.now, &bind, Err(&Status::new(500, "InternalError", "disk on fire")));
     world.later(10_000);
-    assert_eq!(world.settle(), "a -> pi1; b: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(
+        world.settle(),
+        "a -> pi1; b: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    );
 }
 
 #[test]
@@ -218,7 +280,10 @@ fn a_refused_pod_is_looked_at_again_when_room_changes() {
     world.pod("a", "900m", json!({}));
     assert_eq!(world.settle(), "a -> pi1");
     world.pod("b", "900m", json!({}));
-    assert_eq!(world.settle(), "b: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(
+        world.settle(),
+        "b: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    );
     world.later(20_000);
     assert_eq!(world.settle(), "", "nothing changed, so nothing is tried");
     world.remove(Resource::PODS, "ns", "a");
@@ -243,7 +308,10 @@ fn a_pod_that_found_no_node_waits_out_its_back_off_and_a_node_brings_it_back() {
     let due = world.scheduler.next_due().unwrap();
     assert!(world.now < due && due <= Millis(world.now.0 + 1_000));
     world.later(1_000);
-    assert_eq!(world.settle(), "a: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(
+        world.settle(),
+        "a: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    );
     world.node("pi2 2000");
     world.later(2_000);
     assert_eq!(world.settle(), "a -> pi2");
@@ -261,7 +329,10 @@ fn higher_priority_goes_first_and_others_pods_are_left_alone() {
     world.later(1);
     world.pod("high", "900m", json!({"priority": 1000}));
     world.node("pi1 1000");
-    assert_eq!(world.settle(), "high -> pi1; low: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(
+        world.settle(),
+        "high -> pi1; low: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    );
 }
 
 #[test]
@@ -270,10 +341,30 @@ fn pods_known_before_their_node_take_their_room_when_it_comes() {
     world.pod("old", "900m", json!({"nodeName": "pi1"}));
     world.node("pi1 1000");
     world.pod("new", "900m", json!({}));
-    assert_eq!(world.settle(), "new: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(
+        world.settle(),
+        "new: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+    );
     // The node goes and comes back: the pod is still counted.
     world.remove(Resource::NODES, "", "pi1");
     world.node("pi1 1000");
     world.later(300_000);
-    assert_eq!(world.settle(), "new: 0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(world.settle(), "", "nothing new to tell");
+}
+
+#[test]
+fn each_profile_has_its_own_idea_of_the_best_node() {
+    let place = |profile: PlacementProfile| {
+        let mut world = World { scheduler: Scheduler::new(profile), ..World::new() };
+        world.node("full 4000");
+        world.node("idle 4000");
+        world.pod("old", "2", json!({"nodeName": "full"}));
+        for name in ["a", "b"] {
+            world.pod(name, "1", json!({}));
+        }
+        world.settle()
+    };
+    assert_eq!(place(PlacementProfile::Pack), "a -> full; b -> full");
+    assert_eq!(place(PlacementProfile::Spread), "a -> idle; b -> full");
+    assert_eq!(place(PlacementProfile::Gradient), "a -> full; b -> full");
 }

@@ -126,7 +126,7 @@ impl Naive {
 
     fn waste(&self, free: &Free) -> i64 {
         let total = free.capacity();
-        if total == 0 {
+        if total == 0 || self.workload.shapes.is_empty() {
             return 0;
         }
         let workload = &self.workload;

@@ -1,11 +1,12 @@
 //! Clusters and pods as Kubernetes' scheduler_perf has them, with pods of mixed sizes.
 
 use anyhow::{Context as _, Result, ensure};
-use coracle_benches::placement::{Draw, Heap};
 use sched_core::{
     Amounts, Ask, Domain, NodeOffer, NodePolicy, Placement, Profile, Requirements, Spread,
     Strength, TOPOLOGY_KEYS_MAX, Taints, Terms, TopologyKey,
 };
+
+use crate::placement::{Draw, Heap};
 
 /// A node of scheduler_perf: 4 CPUs, 32 GiB, 110 pods.
 const NODE_CPU_MILLI: u32 = 4000;
@@ -21,21 +22,31 @@ const POD_MEMORY_MIB: u64 = 3200;
 
 /// What pods ask for beside amounts.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
+    /// Nothing.
     Basic,
+    /// One of two zones of ten.
     NodeAffinity,
+    /// Nodes have one of three taints or none; a pod tolerates one.
     Taints,
+    /// No other pod of its application on its node.
     AntiAffinity,
+    /// A zone with pods of its application.
     Affinity,
+    /// Even over ten zones, but for five.
     Spread,
+    /// The cluster is full of pods of lower priority.
     Preemption,
+    /// All of those but the last in turn.
     Mixed,
+    /// Nothing; on a cluster 80 % full one goes for each that comes.
     Churn,
+    /// Nothing; until the cluster is 95 % full.
     Full,
 }
 
 /// Each with its name, and placements a second that are to be reached with 5,000 nodes on one core.
-pub(crate) const SHAPES: [(&str, Shape, Option<f64>); 10] = [
+pub const SHAPES: [(&str, Shape, Option<f64>); 10] = [
     ("basic", Shape::Basic, Some(1e6)),
     ("node-affinity", Shape::NodeAffinity, Some(5e5)),
     ("taints", Shape::Taints, None),
@@ -54,9 +65,8 @@ pub(crate) fn amounts(cpu_milli: u32, memory_mib: u64) -> Amounts {
 
 /// One of 256 sizes: 25 m to 400 m, 200 MiB to 3,200 MiB.
 fn size(draw: &mut Draw) -> Amounts {
-    // Both are below 16.
-    let (cpu, memory) = (draw.below(16) as u32 + 1, draw.below(16) as u64 + 1);
-    amounts(POD_CPU_MILLI / 16 * cpu, POD_MEMORY_MIB / 16 * memory)
+    let (cpu, memory) = (draw.small(16) + 1, draw.small(16) + 1);
+    amounts(POD_CPU_MILLI / 16 * cpu, POD_MEMORY_MIB / 16 * u64::from(memory))
 }
 
 /// A cluster without pods.
@@ -121,8 +131,7 @@ impl Arrivals {
     /// One that others may preempt, of three quarters of a core on average.
     pub(crate) fn low(&mut self) -> Ask {
         let mut ask = Ask::default();
-        // Below 64.
-        let step = self.draw.below(64) as u32;
+        let step = self.draw.small(64);
         ask.pod.requests = amounts(450 + 10 * step, 512);
         ask
     }
@@ -142,10 +151,10 @@ impl Arrivals {
             Shape::Spread,
         ];
         self.count += 1;
-        let shape = match self.shape {
-            Shape::Mixed => kinds.get(self.count % kinds.len()).copied().unwrap_or(Shape::Basic),
-            shape => shape,
-        };
+        let mut shape = self.shape;
+        if shape == Shape::Mixed {
+            shape = kinds.get(self.count % kinds.len()).copied().unwrap_or(Shape::Basic);
+        }
         let mut ask = Ask::default();
         ask.pod.requests = size(&mut self.draw);
         let app = self.draw.below(APPS);
@@ -188,8 +197,8 @@ impl Arrivals {
                 ensure!(ask.spreads.push(spread).is_ok(), "no room for a spread constraint");
             }
             Shape::Preemption => {
-                // Below 64: 1 to 3 cores.
-                let step = self.draw.below(64) as u32;
+                // 1 to 3 cores.
+                let step = self.draw.small(64);
                 ask.pod.requests = amounts(1000 + 30 * step, 512);
                 ask.pod.priority = 1000;
             }

@@ -6,14 +6,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use coracle_benches::placement::Heap;
 use nix::time::{ClockId, clock_gettime};
 use sched_core::{Ask, Error, Placement, PodHandle};
 
-use crate::shapes::{Arrivals, Shape, cluster};
+use crate::placement::{
+    Heap,
+    shapes::{Arrivals, Shape, cluster},
+};
 
-/// Decisions of the plain scan: it is slow.
-const SCANS: u32 = 200;
 /// Pods that are drawn before they are decided on.
 const SOME: usize = 256;
 /// Pods of no priority that come for each node, before others preempt them: more than it has room for.
@@ -21,32 +21,51 @@ const LOW_PODS: usize = 8;
 
 /// What was measured.
 #[derive(Clone, Debug)]
-pub(crate) struct Figures {
-    pub(crate) per_second: f64,
-    /// Nanoseconds.
-    pub(crate) p50: u64,
-    pub(crate) p99: u64,
-    pub(crate) decisions: usize,
-    pub(crate) placed: usize,
-    /// Places found by asking each node in turn.
-    pub(crate) scan_per_second: f64,
+pub struct Figures {
+    /// Decisions, and the thread's time that they took.
+    pub decisions: usize,
+    /// See `decisions`.
+    pub total: Duration,
+    /// Nanoseconds of one decision on the wall clock: half of them take less, and 99 of 100.
+    pub p50: u64,
+    /// See `p50`.
+    pub p99: u64,
+    /// Decisions that gave a place.
+    pub placed: usize,
+    /// Places found by asking each node in turn, and the thread's time that they took.
+    pub scans: u32,
+    /// See `scans`.
+    pub scan_total: Duration,
 }
 
-/// Decides at least so often.
-pub(crate) fn measure(shape: Shape, nodes: usize, decisions: usize) -> Result<Figures> {
+impl Figures {
+    /// Decisions a second.
+    pub fn per_second(&self) -> f64 {
+        // So many are exact in a float.
+        self.decisions as f64 / self.total.as_secs_f64()
+    }
+
+    /// Scans a second.
+    pub fn scans_per_second(&self) -> f64 {
+        f64::from(self.scans) / self.scan_total.as_secs_f64()
+    }
+}
+
+/// Decides at least so often, and scans at most so often beside it. An error says that the core contradicts itself.
+pub fn measure(shape: Shape, nodes: usize, decisions: usize, scans: u32) -> Result<Figures> {
     let mut placement = cluster(shape, nodes)?;
     let mut arrivals = Arrivals::new(shape, 1);
     let mut clock = Clock::default();
     let most = arrivals.most(nodes).pods(nodes);
     // All that a round can hold.
     placement.storage_mut().grow_pods(most + nodes * LOW_PODS + 1);
-    let (mut placed, mut scan) = (0, Scan::default());
+    let (mut placed, mut scan) = (0, Scan { left: scans, ..Scan::default() });
     while clock.times.len() < decisions {
         let mut pods = Vec::new();
         if shape == Shape::Preemption {
             fill_with_low(&mut placement, &mut arrivals, nodes, &mut pods)?;
         }
-        let mut come = 0;
+        let (mut come, others) = (0, pods.len());
         while come < most {
             let asks = arrivals.some(SOME.min(most - come))?;
             come += asks.len();
@@ -56,7 +75,7 @@ pub(crate) fn measure(shape: Shape, nodes: usize, decisions: usize) -> Result<Fi
             let found = clock.time(&asks, |ask| decide(&mut placement, ask))?;
             pods.extend(found.into_iter().flatten());
         }
-        placed += pods.len();
+        placed += pods.len() - others;
         if shape == Shape::Churn {
             placed += churn(&mut placement, &mut arrivals, &mut pods, &mut clock)?;
         }
@@ -68,15 +87,14 @@ pub(crate) fn measure(shape: Shape, nodes: usize, decisions: usize) -> Result<Fi
     let Clock { mut times, total } = clock;
     times.sort_unstable();
     let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or(0);
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let per_second = times.len() as f64 / total.as_secs_f64();
     Ok(Figures {
-        per_second,
+        decisions: times.len(),
+        total,
         p50: at(50),
         p99: at(99),
-        decisions: times.len(),
         placed,
-        scan_per_second: scan.per_second(),
+        scans: scan.decisions,
+        scan_total: scan.total,
     })
 }
 
@@ -184,6 +202,7 @@ fn thread_time() -> Result<Duration> {
 /// The peer of the same run: every node is asked, and the best taken.
 #[derive(Debug, Default)]
 struct Scan {
+    left: u32,
     decisions: u32,
     total: Duration,
 }
@@ -191,9 +210,10 @@ struct Scan {
 impl Scan {
     /// Looks at each of a few pods spread over the run, and says if it would choose another node.
     fn look(&mut self, placement: &Placement<Heap>, ask: &Ask) -> Result<()> {
-        if SCANS <= self.decisions {
+        if self.left == 0 {
             return Ok(());
         }
+        self.left -= 1;
         let start = thread_time()?;
         let found = black_box(placement.place_by_scan(ask));
         self.total += thread_time()?.saturating_sub(start);
@@ -201,9 +221,5 @@ impl Scan {
         let place = placement.place(ask);
         ensure!(found == place, "a scan chooses {found:?}, the core {place:?}");
         Ok(())
-    }
-
-    fn per_second(&self) -> f64 {
-        f64::from(self.decisions) / self.total.as_secs_f64()
     }
 }
