@@ -9,7 +9,7 @@ use crate::{
     naive::{Cost, NOBODY},
     ops,
     pair::{Pair, profile},
-    spec::AskSpec,
+    spec::{AskSpec, NodeSpec},
 };
 
 const OPS_MAX: usize = 40;
@@ -42,9 +42,11 @@ pub fn sched_preempt(bytes: &[u8]) {
     pair.clear();
 }
 
-/// Pods of several sizes, priorities and budgets come to a node: who must leave is a puzzle.
+/// Pods of several sizes, priorities and budgets come to a node, which is full of them: who must leave is a puzzle.
 fn crowd(pair: &mut Pair, bytes: &mut Bytes<'_>) {
     let Some(at) = pair.some_node(bytes) else { return };
+    let mut node = NodeSpec::default();
+    (node.sizes.pods, node.meets) = (110, u8::MAX);
     for _ in 0..5 {
         let what = bytes.byte();
         let mut ask = AskSpec::default();
@@ -53,14 +55,20 @@ fn crowd(pair: &mut Pair, bytes: &mut Bytes<'_>) {
         ask.pod.sizes.memory = u64::from(what >> 2 & 7) << 28;
         ask.pod.priority = i32::from(what >> 4 & 3);
         ask.pod.budgets = what >> 6;
+        node.sizes.cpu += ask.pod.sizes.cpu;
+        node.sizes.memory += ask.pod.sizes.memory;
         pair.add_bound(&ask, 0, at);
     }
+    pair.update_node(at, node);
 }
 
 /// A pod that finds no node asks who must leave for it; then, mostly, they are made to.
 fn preempt(pair: &mut Pair, bytes: &mut Bytes<'_>) {
     let what = bytes.byte();
     let mut ask = if what & 32 == 32 { draw::plain(bytes) } else { pair.draw(bytes) };
+    if what & 64 == 64 {
+        ask.node = pair.some_node(bytes);
+    }
     if what & 3 != 0 {
         ask.pod.priority = ask.pod.priority.max(500);
     }
@@ -177,7 +185,7 @@ fn leave(pair: &mut Pair) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{NodeSpec, PodSpec, Sizes};
+    use crate::spec::{PodSpec, Sizes};
 
     fn pod(cpu: u32, priority: i32, matches: u8) -> AskSpec {
         let sizes = Sizes { cpu, pods: 1, ..Sizes::default() };
