@@ -245,4 +245,33 @@ mod tests {
             assert_eq!(found.map(|(_, at)| at), Some(1));
         }
     }
+
+    /// Puzzles of one full node: the first try, which calls pods back one by one, is not always the cheapest.
+    #[test]
+    fn no_set_of_victims_is_cheaper() {
+        let mut seed = 1_u32;
+        let mut draw = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) % below
+        };
+        for _ in 0..600 {
+            let mut pair = Pair::new(Heap::new(1, 8), profile(0), 1, 8);
+            let mut full = Sizes { pods: 110, ..Sizes::default() };
+            pair.add_node(NodeSpec { sizes: full, ..NodeSpec::default() });
+            (0..4).for_each(|budget| pair.set_budget(budget, u32::from(budget < 2)));
+            for _ in 0..6 {
+                let mut held = pod(100 * (1 + draw(9)), i32::from(draw(2) == 1), 0);
+                held.pod.sizes.memory = u64::from(draw(9)) << 28;
+                held.pod.budgets = if draw(3) == 0 { 1 << draw(4) } else { 0 };
+                (full.cpu, full.memory) =
+                    (full.cpu + held.pod.sizes.cpu, full.memory + held.pod.sizes.memory);
+                pair.add_bound(&held, 0, 0);
+            }
+            pair.update_node(0, NodeSpec { sizes: full, ..NodeSpec::default() });
+            let mut ask = pod(100 * (1 + draw(20)), 10, 0);
+            ask.pod.sizes.memory = u64::from(draw(20)) << 28;
+            let found = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+            assert_eq!(found, pair.naive.cheapest(&ask), "{:?} for {ask:?}", pair.naive.pods);
+        }
+    }
 }
