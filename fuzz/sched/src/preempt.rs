@@ -260,7 +260,8 @@ mod tests {
             pair.add_node(NodeSpec { sizes: full, ..NodeSpec::default() });
             (0..4).for_each(|budget| pair.set_budget(budget, u32::from(budget < 2)));
             for _ in 0..6 {
-                let mut held = pod(100 * (1 + draw(9)), i32::from(draw(2) == 1), 0);
+                let priority = [-5, -5, -1, 0, 1][draw(5) as usize];
+                let mut held = pod(100 * (1 + draw(9)), priority, 0);
                 held.pod.sizes.memory = u64::from(draw(9)) << 28;
                 held.pod.budgets = if draw(3) == 0 { 1 << draw(4) } else { 0 };
                 (full.cpu, full.memory) =
