@@ -254,23 +254,45 @@ mod tests {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (seed >> 16) % below
         };
-        for _ in 0..600 {
+        for round in 0..900 {
             let mut pair = Pair::new(Heap::new(1, 8), profile(0), 1, 8);
             let mut full = Sizes { pods: 110, ..Sizes::default() };
-            pair.add_node(NodeSpec { sizes: full, ..NodeSpec::default() });
+            // Room alone; devices as well; company as well.
+            let (has_devices, has_company) = (round % 3 == 1, round % 3 == 2);
+            let devices = if has_devices { 3 } else { 0 };
+            pair.add_node(NodeSpec { sizes: full, devices, ..NodeSpec::default() });
             (0..4).for_each(|budget| pair.set_budget(budget, u32::from(budget < 2)));
             for _ in 0..6 {
                 let priority = [-5, -5, -1, 0, 1][draw(5) as usize];
                 let mut held = pod(100 * (1 + draw(9)), priority, 0);
                 held.pod.sizes.memory = u64::from(draw(9)) << 28;
                 held.pod.budgets = if draw(3) == 0 { 1 << draw(4) } else { 0 };
+                if has_devices {
+                    held.pod.devices = [(0, 0), (1, 500), (1, 1000), (2, 1000)][draw(4) as usize];
+                }
+                if has_company {
+                    held.pod.matches = [0, 1, 8, 9][draw(4) as usize];
+                    held.pod.repels = [0, 0, 0, 1][draw(4) as usize];
+                }
                 (full.cpu, full.memory) =
                     (full.cpu + held.pod.sizes.cpu, full.memory + held.pod.sizes.memory);
                 pair.add_bound(&held, 0, 0);
             }
-            pair.update_node(0, NodeSpec { sizes: full, ..NodeSpec::default() });
+            // Sometimes there is room, and only devices or company are in the way.
+            full.cpu += 3000 * draw(2);
+            pair.update_node(0, NodeSpec { sizes: full, devices, ..NodeSpec::default() });
             let mut ask = pod(100 * (1 + draw(20)), 10, 0);
             ask.pod.sizes.memory = u64::from(draw(20)) << 28;
+            if has_devices {
+                ask.pod.devices = [(0, 0), (1, 500), (1, 1000), (2, 1000)][draw(4) as usize];
+            }
+            if has_company {
+                ask.pod.repels = [0, 1, 8, 9][draw(4) as usize];
+                ask.pod.matches = draw(2) as u8;
+            }
+            if pair.place(&ask).is_some() {
+                continue;
+            }
             let found = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
             assert_eq!(found, pair.naive.cheapest(&ask), "{:?} for {ask:?}", pair.naive.pods);
         }
