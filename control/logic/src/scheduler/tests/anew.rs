@@ -2,7 +2,7 @@
 //! words come and go.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     format,
     string::{String, ToString},
     vec::Vec,
@@ -113,11 +113,11 @@ impl World {
             }
             4..=7 => {
                 let uid = format!("p{}", below(rng, 30));
-                if !self.pods.contains_key(&uid) {
+                if let Entry::Vacant(slot) = self.pods.entry(uid.clone()) {
                     let mut value = pod(rng, &uid, 3);
                     value["spec"]["nodeName"] = name.into();
                     mirror.pod_bound(&read_pod(&value));
-                    self.pods.insert(uid, value);
+                    slot.insert(value);
                 }
             }
             8 => {
