@@ -8,8 +8,9 @@
 
 use std::{env, fs, path::PathBuf, process::Command};
 
-/// What only a start needs, then what only the other subcommands, YAML and panics need; by parts of symbols.
-const SELDOM: [&str; 15] = [
+/// What only a start needs, then what only the other subcommands, YAML, panics, sorts of long lists and preemption need;
+/// by parts of symbols.
+const SELDOM: [&str; 21] = [
     "clap_builder",
     "7coracle3cli",
     "serde_saphyr",
@@ -25,6 +26,12 @@ const SELDOM: [&str; 15] = [
     "rustc_demangle",
     "miniz_oxide",
     "7coracle5token",
+    "6rustls6client",
+    "4core5slice4sort",
+    "10sched_core7victims",
+    "10sched_core7preempt",
+    "4ring3rsa",
+    "21coracle_control_logic6access",
 ];
 
 /// lld applies it beside its own script.
