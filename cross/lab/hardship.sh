@@ -8,8 +8,13 @@ config_map() { # NAME: a ConfigMap of 64 KiB
 
 # The store's disk is full: writes are refused in words, reads go on, and with room again writes do, nothing lost.
 full() {
-  dd if=/dev/zero of=/data/control/filler bs=64k >/dev/null 2>&1
   acked=0 said=
+  while [ $acked -lt 8 ]; do
+    config_map full-$acked >/tmp/map.yml
+    coracle create -f /tmp/map.yml || { miss "disk full: no write before it is full"; return; }
+    acked=$((acked + 1))
+  done
+  dd if=/dev/zero of=/data/control/filler bs=64k >/dev/null 2>&1
   while [ $acked -lt 200 ]; do
     config_map full-$acked >/tmp/map.yml
     said=$(coracle create -f /tmp/map.yml 2>&1) || break
