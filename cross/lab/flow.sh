@@ -56,17 +56,16 @@ throttle() {
 
 # The memory controller is off: the node says so with the exact fix, and memory requests are counted all the same.
 unlimited() {
-  condition='{.status.conditions[?(@.type=="MemoryControllerMissing")]'
-  said="$(field node lab "$condition.status}") $(field node lab "$condition.message}")"
+  said="$(condition node lab MemoryControllerMissing status) $(condition node lab MemoryControllerMissing message)"
   case $said in
     True*"cgroup_enable=memory cgroup_memory=1"*"/boot/firmware/cmdline.txt"*) ;;
     *) miss "memory controller off: the condition is '$said'"; return ;;
   esac
   coracle create -f /lab/large.yml
-  pending='{.status.conditions[?(@.type=="PodScheduled")].message}'
-  refused() { field pod large "$pending" | grep -q 'Insufficient memory'; }
-  if within 60 refused; then pass "memory controller off: condition '$said'; a request of 64Gi: $(field pod large "$pending")"
-  else miss "memory controller off: a request of 64Gi is not refused: $(field pod large "$pending")"; fi
+  pending() { condition pod large PodScheduled message; }
+  refused() { pending | grep -q 'Insufficient memory'; }
+  if within 60 refused; then pass "memory controller off: condition '$said'; a request of 64Gi: $(pending)"
+  else miss "memory controller off: a request of 64Gi is not refused: $(pending)"; fi
   coracle delete pod large
 }
 

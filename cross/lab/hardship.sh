@@ -44,7 +44,7 @@ step() {
   coracle create -f /lab/busy.yml
   coracle wait --for=jsonpath={.status.phase}=Running pod/busy --timeout=180s
   sleep 60
-  ready=$(field node lab '{.status.conditions[?(@.type=="Ready")].status}')
+  ready=$(condition node lab Ready status)
   busy=$(field pod busy '{.status.phase}')
   found="joined in 1970, stepped to $(date -u +%Y-%m-%d): node Ready $ready, a new pod $busy, restarts $(counts)"
   if [ "$ready $busy" = "True Running" ] && [ "$(starts)" = "$before" ] && [ "$(shims | head -n 2)" = "$(echo "$shims_before" | head -n 2)" ]; then pass "$found"
