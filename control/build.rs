@@ -8,7 +8,8 @@
 
 use std::{env, fs, path::PathBuf, process::Command};
 
-/// What only a start needs, then what only the other subcommands, YAML and panics need; by parts of symbols.
+/// What only a start needs, then what only the other subcommands, YAML and panics need; by parts of symbols. What else is
+/// seldom called, as a profile has it, is listed in `seldom.txt`.
 const SELDOM: [&str; 15] = [
     "clap_builder",
     "7coracle3cli",
@@ -29,7 +30,9 @@ const SELDOM: [&str; 15] = [
 
 /// lld applies it beside its own script.
 fn script() -> String {
-    let seldom: String = SELDOM.iter().map(|part| format!("*(.text.*{part}*) ")).collect();
+    let listed = include_str!("seldom.txt").lines().filter(|line| !line.starts_with('#'));
+    let parts = SELDOM.into_iter().chain(listed);
+    let seldom: String = parts.map(|part| format!("*(.text.*{part}*) ")).collect();
     format!(
         "SECTIONS {{ .text.seldom : {{ {seldom}}} \
          /DISCARD/ : {{ *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table*) }} }} INSERT AFTER .text;\n"
@@ -38,6 +41,7 @@ fn script() -> String {
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=seldom.txt");
     println!("cargo:rerun-if-env-changed=RUSTC_LINKER");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
     if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_ENV", "gnu") || linker_was_chosen() {

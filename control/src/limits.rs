@@ -10,13 +10,8 @@ pub(crate) const BODY_BYTES_DRAINED_MAX: usize = 64 * 1024 * 1024;
 pub(crate) const BODY_BYTES_IN_FLIGHT_MAX: usize = 12 * 1024 * 1024;
 /// Requests being answered at one time, watches not counted; beyond it 429.
 pub(crate) const REQUESTS_MAX: usize = 256;
-/// Open connections of all kinds; further ones wait in the kernel's backlog.
+/// Open connections; further ones wait in the kernel's backlog.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
-/// Open connections of those who do not show a node's certificate; further ones are answered 429 and closed. What is
-/// left of [`CONNECTIONS_MAX`] only nodes can have: their Leases must come through whoever else dials.
-pub(crate) const OTHER_CONNECTIONS_MAX: usize = 128;
-/// TLS handshakes under way, and connections being told 429; the next one waits until one ends, or cuts off the oldest.
-pub(crate) const HANDSHAKES_MAX: usize = 32;
 /// Streams that one HTTP/2 connection may have open: an agent's watches and requests fit many times.
 pub(crate) const STREAMS_MAX: u32 = 100;
 /// Head of a request, in bytes (tokens are up to 16 KiB); beyond it 431. Also HTTP/1's largest buffer.
@@ -38,10 +33,6 @@ pub(crate) const BATCHES_MERGED_MAX: usize = 64;
 
 /// From the first byte of a connection to the end of its TLS handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// No handshake is cut off for newer connections before this.
-pub(crate) const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
-/// For a connection that is told 429 to hear it.
-pub(crate) const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
 /// HTTP/1: from the end of one request to the end of the next one's head.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// For a whole request body.
@@ -84,9 +75,6 @@ pub(crate) const UP_LOOK_EVERY: Duration = Duration::from_millis(300);
 
 // The largest body must fit beside another one, or a single writer could starve.
 const _: () = assert!(BODY_BYTES_IN_FLIGHT_MAX >= 2 * BODY_BYTES_MAX);
-// Each node holds two connections: at least this many nodes always get through.
-const _: () = assert!((CONNECTIONS_MAX - OTHER_CONNECTIONS_MAX - HANDSHAKES_MAX) / 2 >= 48);
-const _: () = assert!(HANDSHAKE_GRACE.as_millis() < HANDSHAKE_TIMEOUT.as_millis());
 // Stopping is promised within 2 s.
 const _: () = assert!(STOP_GRACE.as_millis() + STORE_CLOSE_TIMEOUT.as_millis() < 2000);
 // One connection's streams cannot use up all requests.

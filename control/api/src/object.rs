@@ -1,6 +1,6 @@
 //! A stored object as everyone reads it: encoded once, shared by all.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +14,9 @@ pub struct Object {
     pub resource: Resource,
     /// The parts of its metadata that selectors and indexes need.
     pub meta: Meta,
+    /// The node that a pod is bound to; empty: none, or it is no pod. Each agent's watch selects by it, so that no watch
+    /// reads each pod for it.
+    pub node: Box<str>,
     /// Revision of the change that made this version; equal to its `metadata.resourceVersion`.
     pub revision: u64,
     /// The JSON in the hub version, with `apiVersion`, `kind` and `metadata.resourceVersion`.

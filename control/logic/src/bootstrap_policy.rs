@@ -5,7 +5,7 @@ mod table;
 use alloc::{format, string::String, vec::Vec};
 
 use coracle_api::Resource;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -97,8 +97,8 @@ fn read_has(stored: &Value, subject: &Value) -> bool {
     })
 }
 
-fn read<T: for<'de> Deserialize<'de>>(list: Option<&Value>) -> Vec<T> {
-    list.and_then(|list| Vec::deserialize(list).ok()).unwrap_or_default()
+fn read<T: DeserializeOwned>(list: Option<&Value>) -> Vec<T> {
+    list.and_then(|list| coracle_api::views::read(list).ok()).unwrap_or_default()
 }
 
 fn put(value: &mut Value, key: &str, to: Value) -> bool {

@@ -3,12 +3,10 @@
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
-    string::String,
     sync::Arc,
 };
 
 use coracle_api::{Object, Resource};
-use serde::Deserialize;
 
 pub mod encode;
 pub mod ring;
@@ -48,21 +46,6 @@ pub struct Cache {
     revision: u64,
 }
 
-/// The node that a pod is bound to; empty: none.
-pub(crate) fn node_of(pod: &Object) -> String {
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Spec {
-        node_name: String,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Pod {
-        spec: Spec,
-    }
-    pod.view::<Pod>().unwrap_or_default().spec.node_name
-}
-
 impl Cache {
     /// The newest version; `namespace` is empty for cluster-scoped resources.
     pub fn get(&self, resource: Resource, namespace: &str, name: &str) -> Option<&Arc<Object>> {
@@ -91,11 +74,11 @@ impl Cache {
     }
 
     fn unbind(&mut self, pod: &Object) {
-        let node = node_of(pod);
-        if let Some(bound) = self.on_node.get_mut(node.as_str()) {
+        let node = &*pod.node;
+        if let Some(bound) = self.on_node.get_mut(node) {
             bound.remove(&(pod.meta.namespace.as_str().into(), pod.meta.name.as_str().into()));
             if bound.is_empty() {
-                self.on_node.remove(node.as_str());
+                self.on_node.remove(node);
             }
         }
     }
@@ -135,10 +118,9 @@ impl Cache {
             if let Some(old) = old.as_ref().filter(|old| old.meta.uid != new.meta.uid) {
                 self.unbind(old);
             }
-            let node = node_of(&new);
-            if !node.is_empty() {
+            if !new.node.is_empty() {
                 let pod = (new.meta.namespace.as_str().into(), new.meta.name.as_str().into());
-                self.on_node.entry(node.as_str().into()).or_default().insert(pod);
+                self.on_node.entry(new.node.clone()).or_default().insert(pod);
             }
         }
         old

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use coracle_api::views::{MetaView, NodeView, PodView};
+use coracle_api::views::{MetaView, NodeView, PodView, read};
 use coracle_control_logic::scheduler::{
     PlacementProfile,
     plan::{Snapshot, Standing, Verdict},
@@ -118,8 +118,8 @@ pub(crate) fn why(args: &WhyArgs) -> anyhow::Result<()> {
     let client = Client::new(&args.place)?;
     let namespace = client.namespace();
     let path = format!("/api/v1/namespaces/{}/pods/{}", encode(namespace), encode(name));
-    let pod: PodView = serde_json::from_value(client.api.json("GET", &path, b"")?)
-        .context("the server's pod cannot be read")?;
+    let pod: PodView =
+        read(&client.api.json("GET", &path, b"")?).context("the server's pod cannot be read")?;
     let standings = match snapshot(&client, args.placement)?.why(&pod) {
         Ok(standings) => standings,
         Err(text) => return say(&format!("pod/{name} is pending: {text}")),
@@ -193,8 +193,7 @@ struct List<T> {
 
 fn list<T: DeserializeOwned>(client: &Client, plural: &str) -> anyhow::Result<Vec<T>> {
     let value = client.api.json("GET", &format!("/api/v1/{plural}"), b"")?;
-    let list: List<T> =
-        serde_json::from_value(value).with_context(|| format!("the server's {plural}"))?;
+    let list: List<T> = read(&value).with_context(|| format!("the server's {plural}"))?;
     Ok(list.items)
 }
 
@@ -219,7 +218,7 @@ fn pods_of(client: &Client, document: &Document) -> anyhow::Result<Vec<PodView>>
     let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", encode(namespace));
     let stored = client.api.json("POST", &path, pod.to_string().as_bytes());
     let stored = stored.with_context(|| format!("{} {name}", document.kind()))?;
-    let one: PodView = serde_json::from_value(stored).context("the server's pod")?;
+    let one: PodView = read(&stored).context("the server's pod")?;
     let is_pod = document.kind() == "Pod";
     let numbered = (1..=count).map(|number| {
         let mut pod = one.clone();

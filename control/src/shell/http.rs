@@ -21,10 +21,7 @@ use super::{
     tunnel, yaml,
 };
 use crate::{
-    limits::{
-        BODY_BYTES_DRAINED_MAX, BODY_BYTES_IN_FLIGHT_MAX, BODY_BYTES_MAX, BODY_TIMEOUT,
-        OTHER_CONNECTIONS_MAX,
-    },
+    limits::{BODY_BYTES_DRAINED_MAX, BODY_BYTES_IN_FLIGHT_MAX, BODY_BYTES_MAX, BODY_TIMEOUT},
     log,
 };
 
@@ -82,14 +79,6 @@ fn log_name(request: &Request<Incoming>, peer: Option<&Peer>) -> String {
     // Queries may be long, tokens are never in them.
     let who = peer.map_or("-", |peer| peer.common_name.as_str());
     format!("{who} {} {}", request.method(), request.uri())
-}
-
-/// For a connection that has no place.
-pub(crate) fn turned_away() -> Response<Body> {
-    let message = format!(
-        "{OTHER_CONNECTIONS_MAX} clients are connected, the other places are for nodes; close some, or try again"
-    );
-    plain(try_again(429, "TooManyRequests", message))
 }
 
 fn too_large() -> Answer {

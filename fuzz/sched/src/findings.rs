@@ -1,9 +1,12 @@
-//! What the fuzz targets found, as clusters rather than as bytes: they outlive a change of how bytes are read.
+//! What the fuzz targets found, and what mutants needed to be found, as clusters rather than as bytes: they outlive a
+//! change of how bytes are read.
+
+use sched_core::{Error, NodeIndex, Profile, Reason};
 
 use crate::{
     heap::Heap,
     pair::{Pair, profile},
-    spec::{AskSpec, NodeSpec, PodSpec, Sizes, SpreadSpec},
+    spec::{AskSpec, NodeSpec, PodSpec, Sizes, SpreadSpec, TAINTS},
 };
 
 fn pair() -> Pair {
@@ -84,6 +87,51 @@ fn a_node_is_kept_for_a_pod_whose_port_is_still_held() {
     let mut ask = holder.clone();
     (ask.ports_wanted, ask.pod.priority) = (1, 10);
     let found = pair.core.preempt(&ask.ask());
-    let nominated = found.map(|found| pair.core.nominate(&ask.ask(), &found));
-    assert!(matches!(nominated, Some(Ok(_))), "{nominated:?}");
+    let nominated = found.and_then(|found| pair.core.nominate(&ask.ask(), &found).ok());
+    let Some(nominated) = nominated else { panic!("the node is not kept") };
+    assert_eq!(pair.core.take_up(nominated), Err(Error::Stale), "the holder is still there");
+    assert_eq!(pair.core.remove_pod(pair.naive.pods[0].handle), Ok(()));
+    assert_eq!(pair.core.take_up(nominated), Ok(NodeIndex(0)));
+    assert_eq!(pair.core.take_up(nominated), Err(Error::Stale), "taken up twice");
+}
+
+/// What was true when victims were looked for may be no longer when they are told to leave.
+#[test]
+fn no_node_is_kept_that_has_changed_since() {
+    let mut pair = pair();
+    pair.add_node(node());
+    pair.add_bound(&pod(4000), 0, 0);
+    let mut ask = pod(1000);
+    ask.pod.priority = 10;
+    let Some(found) = pair.core.preempt(&ask.ask()) else { panic!("nobody need stay") };
+    pair.update_node(0, NodeSpec { taints: 4, ..node() });
+    let refused = Err(Error::Refused(Reason::Taint(TAINTS[2])));
+    assert_eq!(pair.core.nominate(&ask.ask(), &found), refused);
+    pair.update_node(0, node());
+    let elsewhere = AskSpec { node: Some(1), ..ask.clone() };
+    let refused = Err(Error::Refused(Reason::Name));
+    assert_eq!(pair.core.nominate(&elsewhere.ask(), &found), refused);
+    pair.check();
+    assert!(pair.core.nominate(&ask.ask(), &found).is_ok());
+}
+
+/// With a profile that weighs fragmentation a slice gets the device by which the workload loses least.
+#[test]
+fn slices_go_where_the_workload_loses_least() {
+    let slices = [230, 470, 320, 650, 810, 160, 1000, 590];
+    for first in 0..9_usize {
+        let mut pair = Pair::new(Heap::new(2, 16).with_workload(4), Profile::GRADIENT, 2, 16);
+        for devices in [3, 4] {
+            pair.add_node(NodeSpec { devices, ..node() });
+        }
+        for step in 0..10 {
+            let mut ask = pod(50);
+            ask.pod.devices = (1, slices[(first + step * (1 + first / 2)) % slices.len()]);
+            pair.observe(&ask);
+            if let Some(at) = pair.place(&ask) {
+                pair.assume(&ask, at);
+            }
+            pair.check();
+        }
+    }
 }

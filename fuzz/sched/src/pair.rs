@@ -60,12 +60,12 @@ pub(crate) fn profile(number: u8) -> Profile {
         8..14 => Profile::SPREAD,
         14..20 => weighed(Fit::Pack, 1, 0),
         20..25 => weighed(Fit::Spread, 8, 7),
-        25..28 => {
+        25..30 => {
             let mut wishes = Profile::PACK;
             (wishes.wish_weight, wishes.soft_taint_weight) = (u16::MAX, 1);
             wishes
         }
-        28..31 => Profile::GRADIENT,
+        30 => Profile::GRADIENT,
         _ => {
             let mut apart = Profile::SPREAD;
             apart.fragmentation_weight = 3;

@@ -4,11 +4,12 @@ use sched_core::{Error, NodeIndex, PodHandle, PodState, Preemption};
 
 use crate::{
     bytes::Bytes,
+    draw,
     heap::Heap,
     naive::{Cost, NOBODY},
     ops,
     pair::{Pair, profile},
-    spec::AskSpec,
+    spec::{AskSpec, NodeSpec},
 };
 
 const OPS_MAX: usize = 40;
@@ -31,7 +32,7 @@ pub fn sched_preempt(bytes: &[u8]) {
             46 => take_up(&mut pair, &mut bytes),
             47 => leave(&mut pair),
             48 => ops::add_node(&mut pair, &mut bytes),
-            _ => ops::confirmed(&mut pair, &mut bytes),
+            _ => crowd(&mut pair, &mut bytes),
         }
         pair.check();
         if step % 4 == 3 {
@@ -41,10 +42,33 @@ pub fn sched_preempt(bytes: &[u8]) {
     pair.clear();
 }
 
+/// Pods of several sizes, priorities and budgets come to a node, which is full of them: who must leave is a puzzle.
+fn crowd(pair: &mut Pair, bytes: &mut Bytes<'_>) {
+    let Some(at) = pair.some_node(bytes) else { return };
+    let mut node = NodeSpec::default();
+    (node.sizes.pods, node.meets) = (110, u8::MAX);
+    for _ in 0..5 {
+        let what = bytes.byte();
+        let mut ask = AskSpec::default();
+        ask.pod.sizes.pods = 1;
+        ask.pod.sizes.cpu = 250 * (1 + u32::from(what & 7));
+        ask.pod.sizes.memory = u64::from(what >> 2 & 7) << 28;
+        ask.pod.priority = i32::from(what >> 4 & 3);
+        ask.pod.budgets = what >> 6;
+        node.sizes.cpu += ask.pod.sizes.cpu;
+        node.sizes.memory += ask.pod.sizes.memory;
+        pair.add_bound(&ask, 0, at);
+    }
+    pair.update_node(at, node);
+}
+
 /// A pod that finds no node asks who must leave for it; then, mostly, they are made to.
 fn preempt(pair: &mut Pair, bytes: &mut Bytes<'_>) {
-    let mut ask = pair.draw(bytes);
     let what = bytes.byte();
+    let mut ask = if what & 32 == 32 { draw::plain(bytes) } else { pair.draw(bytes) };
+    if what & 64 == 64 {
+        ask.node = pair.some_node(bytes);
+    }
     if what & 3 != 0 {
         ask.pod.priority = ask.pod.priority.max(500);
     }
@@ -161,7 +185,7 @@ fn leave(pair: &mut Pair) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{NodeSpec, PodSpec, Sizes};
+    use crate::spec::{PodSpec, Sizes};
 
     fn pod(cpu: u32, priority: i32, matches: u8) -> AskSpec {
         let sizes = Sizes { cpu, pods: 1, ..Sizes::default() };
@@ -186,5 +210,91 @@ mod tests {
         assert_eq!(pair.place(&ask), None);
         let cost = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
         assert_eq!(cost, pair.naive.cheapest(&ask));
+    }
+
+    /// Where those of the lowest priority are not enough, others of low priority leave with them.
+    #[test]
+    fn victims_may_be_of_several_priorities() {
+        let mut pair = Pair::new(Heap::new(1, 16), profile(0), 1, 16);
+        let sizes = Sizes { cpu: 4000, memory: 1 << 30, pods: 110, ..Sizes::default() };
+        pair.add_node(NodeSpec { sizes, ..NodeSpec::default() });
+        for held in [pod(1000, 0, 0), pod(2000, 1, 0), pod(1000, 9, 0)] {
+            pair.add_bound(&held, 0, 0);
+        }
+        for (cpu, priority) in [(500, 10), (1500, 10), (2500, 10), (3500, 10), (3500, 9), (2500, 1)]
+        {
+            let ask = pod(cpu, priority, 0);
+            let cost = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+            assert_eq!(cost, pair.naive.cheapest(&ask), "{cpu} at {priority}");
+        }
+    }
+
+    /// A node is not passed by where fewer of the same priority, or as few as its largest allow, are enough.
+    #[test]
+    fn fewer_victims_on_a_later_node_win() {
+        for (short, here, there) in [(2000, 500, 1000), (3000, 750, 1000), (2000, 500, 667)] {
+            let mut pair = Pair::new(Heap::new(2, 16), profile(0), 2, 16);
+            for (at, cpu) in [(0, here), (1, there)] {
+                let sizes = Sizes { cpu: 4 * cpu, memory: 1 << 30, pods: 110, ..Sizes::default() };
+                pair.add_node(NodeSpec { sizes, ..NodeSpec::default() });
+                (0..4).for_each(|_| pair.add_bound(&pod(cpu, 0, 0), 0, at));
+            }
+            let ask = pod(short, 10, 0);
+            let found = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+            assert_eq!(found, pair.naive.cheapest(&ask), "{short} of {here} or {there}");
+            assert_eq!(found.map(|(_, at)| at), Some(1));
+        }
+    }
+
+    /// Puzzles of one full node: the first try, which calls pods back one by one, is not always the cheapest.
+    #[test]
+    fn no_set_of_victims_is_cheaper() {
+        let mut seed = 1_u32;
+        let mut draw = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) % below
+        };
+        for round in 0..900 {
+            let mut pair = Pair::new(Heap::new(1, 8), profile(0), 1, 8);
+            let mut full = Sizes { pods: 110, ..Sizes::default() };
+            // Room alone; devices as well; company as well.
+            let (has_devices, has_company) = (round % 3 == 1, round % 3 == 2);
+            let devices = if has_devices { 3 } else { 0 };
+            pair.add_node(NodeSpec { sizes: full, devices, ..NodeSpec::default() });
+            (0..4).for_each(|budget| pair.set_budget(budget, u32::from(budget < 2)));
+            for _ in 0..6 {
+                let priority = [-5, -5, -1, 0, 1][draw(5) as usize];
+                let mut held = pod(100 * (1 + draw(9)), priority, 0);
+                held.pod.sizes.memory = u64::from(draw(9)) << 28;
+                held.pod.budgets = if draw(3) == 0 { 1 << draw(4) } else { 0 };
+                if has_devices {
+                    held.pod.devices = [(0, 0), (1, 500), (1, 1000), (2, 1000)][draw(4) as usize];
+                }
+                if has_company {
+                    held.pod.matches = [0, 1, 8, 9][draw(4) as usize];
+                    held.pod.repels = [0, 0, 0, 1][draw(4) as usize];
+                }
+                (full.cpu, full.memory) =
+                    (full.cpu + held.pod.sizes.cpu, full.memory + held.pod.sizes.memory);
+                pair.add_bound(&held, 0, 0);
+            }
+            // Sometimes there is room, and only devices or company are in the way.
+            full.cpu += 3000 * draw(2);
+            pair.update_node(0, NodeSpec { sizes: full, devices, ..NodeSpec::default() });
+            let mut ask = pod(100 * (1 + draw(20)), 10, 0);
+            ask.pod.sizes.memory = u64::from(draw(20)) << 28;
+            if has_devices {
+                ask.pod.devices = [(0, 0), (1, 500), (1, 1000), (2, 1000)][draw(4) as usize];
+            }
+            if has_company {
+                ask.pod.repels = [0, 1, 8, 9][draw(4) as usize];
+                ask.pod.matches = draw(2) as u8;
+            }
+            if pair.place(&ask).is_some() {
+                continue;
+            }
+            let found = pair.core.preempt(&ask.ask()).map(|found| (cost(&found), found.node.0));
+            assert_eq!(found, pair.naive.cheapest(&ask), "{:?} for {ask:?}", pair.naive.pods);
+        }
     }
 }

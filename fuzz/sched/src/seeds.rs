@@ -115,6 +115,7 @@ impl Cluster {
         match name {
             // Their own operation begins with a byte and goes on with pods.
             "sched_gang" | "sched_batch" => bytes.extend(what),
+            "sched_preempt" => bytes.extend(what),
             "sched_repack" => {
                 bytes.extend([0, own, 0, 44]);
             }
@@ -124,7 +125,6 @@ impl Cluster {
             bytes.push(*pod);
             bytes.extend(*unusual);
         }
-        bytes.extend(what);
         bytes
     }
 }

@@ -3,7 +3,7 @@
 use coracle_sched_model::{sched_batch, sched_gang, sched_place, sched_preempt, sched_repack};
 
 /// Histories of each body; another number in the environment variable of this name.
-const HISTORIES: u64 = 300;
+const HISTORIES: u64 = 1000;
 
 /// `SplitMix64`.
 fn next(seed: &mut u64) -> u64 {

@@ -18,6 +18,14 @@ pub use node::*;
 pub use pod::*;
 pub use workload::*;
 
+/// A view of a value. It is read from the value's text: were views read from values as well, the code that reads them
+/// would be there twice (0.4 MB of a 5 MB program).
+pub fn read<T: serde::de::DeserializeOwned>(
+    value: &serde_json::Value,
+) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(&serde_json::to_vec(value)?)
+}
+
 /// For serde: an absent field and a default one are the same thing.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

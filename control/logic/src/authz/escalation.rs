@@ -2,8 +2,7 @@
 
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 
-use coracle_api::{Resource, Status};
-use serde::Deserialize;
+use coracle_api::{Resource, Status, views::read};
 use serde_json::Value;
 
 use super::{
@@ -83,7 +82,7 @@ fn check_binding(
     if same("roleRef") && same("subjects") {
         return Ok(());
     }
-    let role = BindingView::deserialize(new).unwrap_or_default().role_ref;
+    let role = read::<BindingView>(new).unwrap_or_default().role_ref;
     let resource =
         if role.kind == "ClusterRole" { Resource::CLUSTER_ROLES } else { Resource::ROLES };
     let asked = Asked {
@@ -111,7 +110,7 @@ fn about(resource: Resource) -> Asked<'static> {
 fn rules_in(role: &Value) -> Result<Vec<PolicyRule>, Status> {
     match role.get("rules") {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(rules) => Vec::deserialize(rules).map_err(|error| {
+        Some(rules) => read(rules).map_err(|error| {
             Status::bad_request(format!("the role's rules cannot be read: {error}"))
         }),
     }

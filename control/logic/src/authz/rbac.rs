@@ -298,7 +298,8 @@ fn read_role(role: &Object) -> Role {
 /// The aggregation selectors of a ClusterRole's JSON.
 pub(super) fn selectors_of(role: &serde_json::Value) -> Option<Vec<Selector>> {
     let rule = role.get("aggregationRule").filter(|rule| !rule.is_null())?;
-    AggregationRule::deserialize(rule).ok().map(|rule| rule.cluster_role_selectors)
+    let rule: AggregationRule = coracle_api::views::read(rule).ok()?;
+    Some(rule.cluster_role_selectors)
 }
 
 fn grants(binding: &Object) -> Vec<(Box<str>, Bound)> {

@@ -1,6 +1,7 @@
 //! Objects and watch events as bytes: encoded once, then shared by the store, lists and watches.
 
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
     sync::Arc,
@@ -44,7 +45,8 @@ pub(crate) fn object_at(
     metadata.insert("resourceVersion".into(), revision.to_string().into());
     let bytes: Arc<[u8]> = bytes_of(&value).into();
     let meta = meta_of(&bytes)?;
-    Ok(Object { resource, meta, revision, bytes })
+    let node = node_of(resource, &value);
+    Ok(Object { resource, meta, node, revision, bytes })
 }
 
 /// [`object_at`] for an object that is to be written: not larger than what is kept.
@@ -77,6 +79,12 @@ pub(crate) fn stored_bytes(value: &mut Value) -> Vec<u8> {
         metadata.remove("resourceVersion");
     }
     bytes_of(value)
+}
+
+/// The node that a pod is bound to.
+pub(crate) fn node_of(resource: Resource, value: &Value) -> Box<str> {
+    let name = value.pointer("/spec/nodeName").filter(|_| resource == Resource::PODS);
+    name.and_then(Value::as_str).unwrap_or_default().into()
 }
 
 /// The metadata that the machinery keeps, without the annotations: those are read from the bytes when needed.

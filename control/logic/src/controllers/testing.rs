@@ -31,7 +31,8 @@ pub(crate) fn object(resource: Resource, mut value: Value, revision: u64) -> Arc
         .expect("a test's metadata is well-formed");
     meta.annotations = BTreeMap::new();
     let bytes = serde_json::to_vec(&value).expect("keys are strings").into();
-    Arc::new(Object { resource, meta, revision, bytes })
+    let node = crate::cache::encode::node_of(resource, &value);
+    Arc::new(Object { resource, meta, node, revision, bytes })
 }
 
 type Refuse = Box<dyn FnMut(&ControllerCall) -> Option<Status>>;

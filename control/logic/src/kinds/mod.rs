@@ -300,6 +300,7 @@ pub fn field_value(resource: Resource, object: &Object, path: &str) -> Option<St
     match path {
         "metadata.name" => return Some(object.meta.name.clone()),
         "metadata.namespace" => return Some(object.meta.namespace.clone()),
+        "spec.nodeName" if resource == Resource::PODS => return Some((*object.node).into()),
         _ => {}
     }
     field_label(resource, path).ok()?;

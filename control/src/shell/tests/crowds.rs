@@ -1,19 +1,9 @@
-//! Many and slow ones at the door: strangers' bodies, clients beyond their part, handshakes that never end.
+//! Many and slow ones at the door: strangers' bodies.
 
-use std::net::TcpStream;
-
-use smol::{
-    Async,
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-};
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{client::dial, *};
-use crate::limits::{BODY_BYTES_IN_FLIGHT_MAX, HANDSHAKES_MAX, OTHER_CONNECTIONS_MAX};
-
-/// A node's certificate.
-fn node(server: &Server) -> Identity {
-    server.identity("system:node:pi1", "system:nodes", (-60, 600))
-}
+use crate::limits::BODY_BYTES_IN_FLIGHT_MAX;
 
 #[test]
 fn a_strangers_body_is_not_waited_for() {
@@ -36,57 +26,5 @@ fn a_strangers_body_is_not_waited_for() {
         let fits = vec![b'x'; BODY_BYTES_MAX];
         let (status, body) = client.send("POST", "/echo", "text/plain", &fits).await;
         assert_eq!((status, body.len()), (200, fits.len()));
-    });
-}
-
-#[test]
-fn clients_have_their_part_of_the_connections_and_nodes_the_rest() {
-    run(async |local| {
-        let server = Server::start(&local, "crowd");
-        let mut clients = Vec::new();
-        for _ in 0..OTHER_CONNECTIONS_MAX {
-            clients.push(server.client(&local, false).await);
-        }
-        for h2 in [false, true] {
-            let mut late = server.client(&local, h2).await;
-            let (status, body) = late.get("/who").await;
-            assert_eq!(status, 429, "{body}");
-            let told: Status = serde_json::from_str(&body).unwrap();
-            assert_eq!(told.details.and_then(|details| details.retry_after_seconds), Some(1));
-        }
-        let identity = node(&server);
-        let mut agent = Client::connect(&local, server.port, &server.keys, Some(&identity), true)
-            .await
-            .unwrap();
-        let (status, body) = agent.get("/who").await;
-        assert_eq!((status, body.as_str()), (200, "system:node:pi1 system:nodes"));
-        // A place that becomes free is anybody's.
-        drop(clients.pop());
-        let waited = async {
-            loop {
-                let mut again = server.client(&local, false).await;
-                if again.get("/who").await.0 == 200 {
-                    return;
-                }
-                smol::Timer::after(Duration::from_millis(2)).await;
-            }
-        };
-        assert!(within(PATIENCE / 2, waited).await.is_some(), "the place stays taken");
-    });
-}
-
-#[test]
-fn who_never_ends_a_handshake_keeps_no_node_out() {
-    run(async |local| {
-        let server = Server::start(&local, "mute");
-        let mut mute = Vec::new();
-        for _ in 0..2 * HANDSHAKES_MAX {
-            mute.push(Async::<TcpStream>::connect(([127, 0, 0, 1], server.port)).await.unwrap());
-        }
-        let identity = node(&server);
-        let mut agent = Client::connect(&local, server.port, &server.keys, Some(&identity), true)
-            .await
-            .unwrap();
-        assert_eq!(agent.get("/who").await.0, 200);
     });
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{USER, taints};
 use crate::{
     Millis, Rng,
-    cache::{Cache, Change, node_of},
+    cache::{Cache, Change},
     call::PatchType,
     controllers::{
         ask::{Ask, Note, Plan},
@@ -53,9 +53,9 @@ impl Reconcile for Eviction {
             && !self.tainted.is_empty()
             && let Some(pod) = &change.new
         {
-            let node = node_of(pod);
-            if self.tainted.contains_key(&node) {
-                queue.add(node);
+            let node = &*pod.node;
+            if self.tainted.contains_key(node) {
+                queue.add(node.into());
             }
         }
     }

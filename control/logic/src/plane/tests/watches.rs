@@ -130,8 +130,8 @@ fn w3_w4_the_ring_holds_what_its_bytes_allow() {
             Value::Null,
         )
     };
-    // A twentieth for what lies beside the text.
-    told(&mut cluster, 200, RING_BYTES_MAX / BYTES * 19 / 20);
+    // A tenth for what lies beside the text.
+    told(&mut cluster, 200, RING_BYTES_MAX / BYTES * 9 / 10);
     assert_eq!(told(&mut cluster, 410, RING_BYTES_MAX / BYTES)["reason"], "Expired");
 }
 

@@ -142,7 +142,7 @@ fn or_none(text: &str) -> String {
 
 /// A view of the value; what is not of its type reads as empty.
 fn view<T: serde::de::DeserializeOwned + Default>(value: &Value) -> T {
-    T::deserialize(value).unwrap_or_default()
+    coracle_api::views::read(value).unwrap_or_default()
 }
 
 /// `a=b,c=d`, or `<none>`.
