@@ -1,5 +1,5 @@
 # The front panel. Each target is a line or two; what they need is in .ci/setup.
-.PHONY: demo test lint bench cost scale fuzz sim cross lab setup build
+.PHONY: demo test lint bench cost scale fuzz sim cross cross-twice cross-test lab lab-setup packages setup build
 
 IMAGE := target/demo/testing-service.tar
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -12,9 +12,15 @@ test: setup $(IMAGE) ## everything that must hold; nothing is skipped
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" cargo test --workspace --all-features --no-fail-fast
 	./cross/lab/run
 
-lab: setup $(IMAGE) ## a machine with a real kernel and cgroup v2 alone, in QEMU: the manifest, OOMKilled, throttled
-	cargo build -p coracle-control -p coracle-agent -p xtask
-	./cross/lab/run
+lab: lab-setup build $(IMAGE) ## machines with real kernels in QEMU: the whole flow on x86-64 and ARM, no clock, disk full, power cuts
+	cargo build -p xtask
+	./cross/build aarch64-unknown-linux-musl
+	./cross/build --service
+	./cross/lab/run amd64 arm64 no-memory clock
+	./cross/lab/power-cut
+
+lab-setup: setup
+	./.ci/setup lab
 
 cost: setup build $(IMAGE) ## each budget beside its number; COST_IDLE_SECONDS=60 is quicker
 	cargo build --release -p coracle-benches --bin cost
@@ -56,6 +62,15 @@ bench: ## placement: rates beside their limits and a plain scan, a plot, criteri
 	cargo bench -p coracle-benches --bench placement
 	./.ci/instructions
 
-# Named by the plan of the house; each comes with its own work. Directories of these names would read as "up to date".
-cross: ## not there yet
-	@echo "make $@: not there yet" >&2; exit 1
+cross: ## ARM: three targets, static, each binary's size beside its budget and its hash; sched-core on bare metal
+	./cross/build
+	./cross/build --bare-metal
+
+cross-twice: ## two builds for aarch64 from two directories: the same bytes
+	./cross/build --twice aarch64-unknown-linux-musl
+
+cross-test: ## unit tests of the placement core and both logic crates on ARM, 64 and 32 bits, under qemu-user
+	./cross/test
+
+packages: build cross ## .deb and tar for each architecture, in target/packages
+	./cross/package

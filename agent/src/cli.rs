@@ -9,7 +9,8 @@ use coracle_api::quantity::Quantity;
 use coracle_image::{ImageStore, Mirror, Platform};
 
 use crate::{
-    doctor, down,
+    doctor,
+    down::{self, Pods},
     shell::{
         self, Options,
         api::Server,
@@ -97,9 +98,17 @@ enum Command {
         command: ImageCommand,
     },
     /// Says what this host can and cannot do.
-    Doctor,
+    Doctor {
+        /// Mends what a line in a Raspberry Pi's cmdline.txt mends, after a copy of the file.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Takes back the bridge and packet filter rules; no agent may run, no pods may be left.
-    Down,
+    Down {
+        /// Kills all pods first, without a grace period, and removes what they had.
+        #[arg(long)]
+        pods: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,6 +130,12 @@ enum ImageCommand {
     },
 }
 
+/// The command line itself, for what is written about it.
+#[cfg(feature = "pages")]
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs what the command line says.
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -131,9 +146,9 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
-        Some(Command::Doctor) => doctor::run(cli.data_dir.as_deref()),
-        Some(Command::Down) => match &cli.data_dir {
-            Some(dir) => down::run(dir),
+        Some(Command::Doctor { fix }) => doctor::run(cli.data_dir.as_deref(), fix),
+        Some(Command::Down { pods }) => match &cli.data_dir {
+            Some(dir) => down::run(dir, if pods { Pods::End } else { Pods::Keep }),
             None => return usage("--data-dir DIR is needed"),
         },
         Some(Command::Image { command }) => match &cli.data_dir {

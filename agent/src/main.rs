@@ -3,13 +3,18 @@
 //! | part | what |
 //! |---|---|
 //! | `cli` | the command line |
+//! | `cmdline` | what `doctor --fix` mends: a Raspberry Pi's kernel command line |
 //! | `down` | takes back what the agent leaves on a host |
 //! | `doctor` | what this host can and cannot do |
+//! | `pages` | manual pages and completions for packages, where built with feature `pages` |
 //! | `shell` | everything that touches clocks, disks and networks; decisions are in `coracle-agent-logic` |
 
 mod cli;
+mod cmdline;
 mod doctor;
 mod down;
+#[cfg(feature = "pages")]
+mod pages;
 mod shell;
 
 use std::process::ExitCode;
@@ -20,6 +25,10 @@ fn main() -> ExitCode {
     let _program = args.next();
     if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
         return coracle_shim::main(args.skip(1));
+    }
+    #[cfg(feature = "pages")]
+    if let Some(done) = pages::asked(cli::command) {
+        return done;
     }
     cli::main()
 }

@@ -8,7 +8,7 @@
 //! What a node says to the control plane is [`member`]'s, whether its machine is this one or a [`fake`].
 
 pub(crate) mod api;
-mod carry;
+pub(crate) mod carry;
 pub(crate) mod clock;
 pub(crate) mod containers;
 mod events;
@@ -32,7 +32,7 @@ mod tls;
 mod tokens;
 mod tunnel;
 mod users;
-mod volumes;
+pub(crate) mod volumes;
 mod volumes_kept;
 mod watch;
 

@@ -110,6 +110,12 @@ pub(crate) fn pod_cidr(text: &str) -> Result<String, String> {
     if (8..=24).contains(&prefix) { Ok(text.into()) } else { Err(wrong()) }
 }
 
+/// The command line itself, for what is written about it.
+#[cfg(feature = "pages")]
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Reads the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();

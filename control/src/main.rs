@@ -7,6 +7,7 @@
 //! | [`shell`] | the async part: HTTP, TLS, drive loop, store thread, node tunnels |
 //! | [`data_dir`] | the files of a data directory, and who may use it |
 //! | [`offline`] | `backup`, `restore`, `check` |
+//! | `pages` | manual pages and completions for packages, where built with feature `pages` |
 //! | [`token`] | `token create`, `list`, `delete` |
 //! | [`client`] | the built-in client: `create`, `apply`, `get`, `delete`, `logs`, `wait` |
 //! | [`up`] | `coracle up`: a control plane and one node in one command |
@@ -17,6 +18,8 @@ mod data_dir;
 mod limits;
 mod log;
 mod offline;
+#[cfg(feature = "pages")]
+mod pages;
 mod serve;
 mod shell;
 mod token;
@@ -25,5 +28,9 @@ mod up;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "pages")]
+    if let Some(done) = pages::asked(cli::command) {
+        return done;
+    }
     cli::run()
 }

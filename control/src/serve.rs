@@ -358,7 +358,7 @@ impl Reach {
 }
 
 /// The addresses that this host would send from to the world; nothing is sent.
-fn own_addresses() -> Vec<IpAddr> {
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
     // Documentation addresses (RFC 5737, RFC 3849): only the route is looked up.
     [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")]
         .into_iter()

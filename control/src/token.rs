@@ -1,5 +1,7 @@
 //! `token create|list|delete`: bootstrap tokens, which are Secrets, and the join tokens made of them.
 
+use std::net::IpAddr;
+
 use anyhow::bail;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     client::{ServerArgs, api::Api, say},
-    serve::bootstrap_secret,
+    serve::{bootstrap_secret, own_addresses},
     shell::clock::unix_seconds,
 };
 
@@ -38,6 +40,9 @@ enum TokenCommand {
         /// What it is for.
         #[arg(long, default_value = "")]
         description: String,
+        /// Print the whole line with which another board joins, not the token alone.
+        #[arg(long)]
+        print_join: bool,
     },
     /// Show the ids of all tokens, never their secrets.
     List,
@@ -52,15 +57,23 @@ enum TokenCommand {
 pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
     let config = args.server.config()?;
     let ca_pem = config.ca_pem.clone();
+    let server = config.server.clone();
     let api = Api::new(config)?;
     match &args.command {
-        TokenCommand::Create { ttl, description } => create(&api, &ca_pem, *ttl, description),
+        TokenCommand::Create { ttl, description, print_join } => {
+            let token = create(&api, &ca_pem, *ttl, description)?;
+            if *print_join {
+                say(&join_line(&server, &own_addresses(), &token)?)
+            } else {
+                say(&token)
+            }
+        }
         TokenCommand::List => list(&api),
         TokenCommand::Delete { id } => delete(&api, id),
     }
 }
 
-fn create(api: &Api, ca_pem: &str, ttl_h: u32, description: &str) -> anyhow::Result<()> {
+fn create(api: &Api, ca_pem: &str, ttl_h: u32, description: &str) -> anyhow::Result<String> {
     let token = JoinToken {
         ca_sha256: sha256(&pem::decode("CERTIFICATE", ca_pem)?),
         id: token_chars(random::<64>()?, TOKEN_ID_LEN),
@@ -69,7 +82,23 @@ fn create(api: &Api, ca_pem: &str, ttl_h: u32, description: &str) -> anyhow::Res
     let expiration = (ttl_h > 0).then(|| rfc3339(unix_seconds() + i64::from(ttl_h) * 3600));
     let body = bootstrap_secret(&token, description, expiration.as_deref());
     api.json("POST", SECRETS, body.as_bytes())?;
-    say(&token.format())
+    Ok(token.format())
+}
+
+/// What another board is to run. `own` are this board's addresses, for a kubeconfig that says `localhost`.
+fn join_line(server: &str, own: &[IpAddr], token: &str) -> anyhow::Result<String> {
+    let rest = server.trim_start_matches("https://");
+    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "443"));
+    let here = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
+    let host = match own.first() {
+        _ if !here => host.to_owned(),
+        Some(IpAddr::V6(v6)) => format!("[{v6}]"),
+        Some(IpAddr::V4(v4)) => v4.to_string(),
+        None => bail!("this board has no address that others reach; the token is {token}"),
+    };
+    Ok(format!(
+        "coracle-agent --data-dir /var/lib/coracle-agent --server https://{host}:{port} --token {token}"
+    ))
 }
 
 fn list(api: &Api) -> anyhow::Result<()> {
@@ -116,6 +145,20 @@ fn rfc3339(unix_s: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn others_join_by_an_address_that_they_reach() {
+        let own = ["10.0.0.7".parse().unwrap()];
+        let check = |server: &str, own: &[IpAddr], want: &str| {
+            let line = join_line(server, own, "TOKEN").unwrap();
+            let want = format!("--server {want} --token TOKEN");
+            assert!(line.ends_with(&want), "{line}");
+        };
+        check("https://127.0.0.1:6443", &own, "https://10.0.0.7:6443");
+        check("https://pi0.local:6443", &own, "https://pi0.local:6443");
+        check("https://[::1]:6443", &["fd00::7".parse().unwrap()], "https://[fd00::7]:6443");
+        assert!(join_line("https://127.0.0.1:6443", &[], "TOKEN").is_err());
+    }
 
     #[test]
     fn times_are_rfc_3339() {

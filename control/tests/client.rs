@@ -432,7 +432,7 @@ fn plan_says_what_the_scheduler_then_does_and_why_explains_it() {
         if items.iter().filter(|pod| !pod["status"]["conditions"][0].is_null()).count() == 3 {
             break items.clone();
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(std::time::Duration::from_millis(50)); // polls: what the scheduler says of each pod
     };
     let node_of =
         |pod: &serde_json::Value| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();

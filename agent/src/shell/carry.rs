@@ -299,7 +299,7 @@ impl Shell {
     }
 }
 
-fn runtime_uid(uid: &PodUid) -> Result<coracle_runtime::PodUid, String> {
+pub(crate) fn runtime_uid(uid: &PodUid) -> Result<coracle_runtime::PodUid, String> {
     coracle_runtime::PodUid::parse(uid.as_str()).map_err(|error| error.to_string())
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use coracle_agent_logic::node::{Lack, NodeFacts};
 use coracle_runtime::{Fact, FactKind};
-use nix::sys::statvfs::statvfs;
+use rustix::fs::statvfs;
 
 /// Reads everything. `server` is the API server's address if it is known: the address that leads there comes first.
 /// `lacking` is what the runtime found missing.
@@ -22,8 +22,9 @@ pub(crate) fn read(
     let meminfo = text("/proc/meminfo");
     let (disk_bytes, disk_free_bytes) = match statvfs(data_dir) {
         Ok(stat) => {
-            let block = stat.fragment_size();
-            (block.saturating_mul(stat.blocks()), block.saturating_mul(stat.blocks_available()))
+            // 64 bits on every board, unlike C's.
+            let block = stat.f_frsize;
+            (block.saturating_mul(stat.f_blocks), block.saturating_mul(stat.f_bavail))
         }
         Err(_) => (0, 0),
     };

@@ -8,7 +8,7 @@ use super::cgroup::{CgroupSet, Controller};
 use crate::{Fact, FactKind};
 
 /// The Raspberry Pi's firmware leaves the memory controller off.
-const MEMORY_FIX: &str = "add `cgroup_enable=memory cgroup_memory=1` to the line in /boot/firmware/cmdline.txt and reboot";
+const MEMORY_FIX: &str = "add `cgroup_enable=memory cgroup_memory=1` to the line in /boot/firmware/cmdline.txt (`coracle-agent doctor --fix` does) and reboot";
 
 /// Looks at the host. Reads files of /proc and /sys, and asks `nft` and `iptables` for their versions.
 pub fn facts() -> Vec<Fact> {

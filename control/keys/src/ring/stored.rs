@@ -21,14 +21,16 @@ use ring::{aead, hmac};
 use super::{ECDSA_SHA256, P256, kid, new_key_pem, random, sha256};
 use crate::{KeyError, files, pem, x509};
 
-/// The root is valid from 2020: boards without a clock of their own start in the past.
-const ROOT_FROM_S: i64 = 1_577_836_800;
+/// The root is valid from 1970: boards without a clock of their own start there, and TLS looks at the time.
+const ROOT_FROM_S: i64 = 0;
 /// No board of ours was started before 2025, whatever its clock says.
 const NOW_MIN_S: i64 = 1_735_689_600;
 const YEAR_S: i64 = 365 * 86_400;
 const ROOT_YEARS: i64 = 30;
 /// Life of the server's and the administrator's certificate.
 const LEAF_S: i64 = YEAR_S;
+/// Likewise, counted from [`NOW_MIN_S`], where the clock was never set: what is made before the time comes is good after.
+const LEAF_UNSET_CLOCK_S: i64 = 5 * YEAR_S;
 /// Made anew when less than this is left.
 const LEAF_RENEW_S: i64 = 120 * 86_400;
 
@@ -39,6 +41,10 @@ pub struct ServerNames {
     pub dns: BTreeSet<String>,
     /// IP addresses in their canonical text form.
     pub ips: BTreeSet<String>,
+}
+
+fn leaf_until_s(now_s: i64) -> i64 {
+    if now_s < NOW_MIN_S { NOW_MIN_S + LEAF_UNSET_CLOCK_S } else { now_s + LEAF_S }
 }
 
 impl ServerNames {
@@ -191,7 +197,7 @@ impl RealKeys {
             public_key_der: &key.public_key_der(),
             key_ids: (&self.ca.id(), &key.id()),
             // From the root's beginning: a client whose clock is behind may take it.
-            validity_s: (ROOT_FROM_S, now_s.max(NOW_MIN_S) + LEAF_S),
+            validity_s: (ROOT_FROM_S, leaf_until_s(now_s)),
             serial: random()?,
             authority: false,
             client: !server,

@@ -20,7 +20,8 @@ use super::{
     ask::{Ask, Plan},
     limits::{
         CERTIFICATE_BACKDATE_SECONDS, CERTIFICATE_SECONDS_MAX, CERTIFICATE_SECONDS_MIN,
-        REQUEST_DECIDED_MS, REQUEST_PENDING_MS,
+        CERTIFICATE_UNSET_CLOCK_SECONDS, CLOCK_SET_SECONDS_MIN, REQUEST_DECIDED_MS,
+        REQUEST_PENDING_MS,
     },
     queue::Queue,
     work::Reconcile,
@@ -171,8 +172,8 @@ impl Certificates {
                 (u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())).to_be_bytes();
             let request = CertRequest {
                 csr_pem: &csr_pem,
-                not_before_s: now_s - CERTIFICATE_BACKDATE_SECONDS,
-                not_after_s: now_s.saturating_add(seconds).min(self.root_not_after_s),
+                not_before_s: (now_s - CERTIFICATE_BACKDATE_SECONDS).max(0),
+                not_after_s: until_s(now_s, seconds).min(self.root_not_after_s),
                 client: spec.signer_name != KUBELET_SERVING,
                 server: spec.signer_name == KUBELET_SERVING,
                 serial,
@@ -333,5 +334,15 @@ fn expiry(request: &CertificateSigningRequestView) -> Option<Millis> {
     match decided.into_iter().min() {
         Some(at) => Some(Millis(at + REQUEST_DECIDED_MS)),
         None => created.map(|at| Millis(at + REQUEST_PENDING_MS)),
+    }
+}
+
+/// The end of a certificate that is to last `seconds`. A board without a clock of its own issues in 1970 what must still
+/// hold once the time has come.
+fn until_s(now_s: i64, seconds: i64) -> i64 {
+    if now_s < CLOCK_SET_SECONDS_MIN {
+        CLOCK_SET_SECONDS_MIN + CERTIFICATE_UNSET_CLOCK_SECONDS
+    } else {
+        now_s.saturating_add(seconds)
     }
 }

@@ -60,6 +60,11 @@ pub(crate) const CERTIFICATE_SECONDS_MAX: i64 = 365 * 24 * 3600;
 pub(crate) const CERTIFICATE_SECONDS_MIN: i64 = 600;
 /// Certificates are valid from that long ago, for those whose clock is behind.
 pub(crate) const CERTIFICATE_BACKDATE_SECONDS: i64 = 300;
+/// Seconds since 1970: 2025. No board of ours was started before; a clock that says so was never set.
+pub(crate) const CLOCK_SET_SECONDS_MIN: i64 = 1_735_689_600;
+/// Seconds of a certificate's life from that time on, if the clock was never set: five years. Its holder renews it as soon
+/// as the time is known, because by then most of its life is over.
+pub(crate) const CERTIFICATE_UNSET_CLOCK_SECONDS: i64 = 5 * 365 * 86_400;
 /// How long decided requests for certificates are kept.
 pub(crate) const REQUEST_DECIDED_MS: u64 = 3_600_000;
 /// How long undecided requests for certificates are kept.

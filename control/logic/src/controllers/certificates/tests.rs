@@ -215,3 +215,10 @@ fn rules_of_the_signers() {
     assert!(!ok(CLIENT, &person, &["client auth", "server auth"]));
     assert!(!ok("example.com/mine", &person, client));
 }
+
+#[test]
+fn what_a_board_without_a_clock_issues_holds_once_the_time_has_come() {
+    assert_eq!(super::until_s(86_400, 3_600), super::until_s(0, 600));
+    assert!(super::until_s(86_400, 3_600) > 1_800_000_000);
+    assert_eq!(super::until_s(1_800_000_000, 3_600), 1_800_003_600);
+}

@@ -1,0 +1,52 @@
+# Tests of the lab's machine: a disk that is full, a clock that steps. Sourced by in-the-machine.
+
+config_map() { # NAME: a ConfigMap of 64 KiB
+  printf 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  filler: ' "$1"
+  head -c 65536 /dev/zero | tr '\0' x
+  echo
+}
+
+# The store's disk is full: writes are refused in words, reads go on, and with room again writes do, nothing lost.
+full() {
+  acked=0 said=
+  while [ $acked -lt 8 ]; do
+    config_map full-$acked >/tmp/map.yml
+    coracle create -f /tmp/map.yml || { miss "disk full: no write before it is full"; return; }
+    acked=$((acked + 1))
+  done
+  dd if=/dev/zero of=/data/control/filler bs=64k >/dev/null 2>&1
+  while [ $acked -lt 200 ]; do
+    config_map full-$acked >/tmp/map.yml
+    said=$(coracle create -f /tmp/map.yml 2>&1) || break
+    acked=$((acked + 1)) said=
+  done
+  reads=$(coracle get configmaps -o name | grep -c full-)
+  rm /data/control/filler
+  again() { config_map after >/tmp/map.yml; coracle apply -f /tmp/map.yml; }
+  if within 60 again; then after=works; else after="does not work: $(again 2>&1 | head -n 1)"; fi
+  coracle get configmaps -o name >/tmp/there
+  lost=0 n=0
+  while [ $n -lt $acked ]; do grep -q "full-$n\$" /tmp/there || lost=$((lost + 1)); n=$((n + 1)); done
+  found="disk full after $acked writes: '$said'; $reads read while full; a write after room was made $after; $lost acknowledged lost"
+  if [ -n "$said" ] && [ $reads -ge $acked ] && [ "$after" = works ] && [ $lost = 0 ] && kill -0 $control; then pass "$found"
+  else miss "$found"; fi
+}
+
+# It is 1970 until the time comes from somewhere: nothing that runs is harmed, and new things start.
+step() {
+  year=$(date -u +%Y)
+  [ "$year" = 1970 ] || { miss "the machine should have begun in 1970, not $year"; return; }
+  starts() { field pods "-l=app=test-service" '{.items[*].status.containerStatuses[0].state.running.startedAt}'; }
+  counts() { field pods "-l=app=test-service" '{.items[*].status.containerStatuses[0].restartCount}' | tr '\n' ' '; }
+  shims() { for p in /proc/[0-9]*; do case $(tr '\0' ' ' <$p/cmdline 2>/dev/null) in *coracle-agent*shim*) echo "${p#/proc/}" ;; esac; done; }
+  before="$(starts)" shims_before="$(shims)"
+  date -u -s @$(told now) >/dev/null
+  coracle create -f /lab/busy.yml
+  coracle wait --for=jsonpath={.status.phase}=Running pod/busy --timeout=180s
+  sleep 60
+  ready=$(condition node lab Ready status)
+  busy=$(field pod busy '{.status.phase}')
+  found="joined in 1970, stepped to $(date -u +%Y-%m-%d): node Ready $ready, a new pod $busy, restarts $(counts)"
+  if [ "$ready $busy" = "True Running" ] && [ "$(starts)" = "$before" ] && [ "$(shims | head -n 2)" = "$(echo "$shims_before" | head -n 2)" ]; then pass "$found"
+  else miss "$found; started $before, now $(starts)"; fi
+}
