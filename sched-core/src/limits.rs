@@ -42,8 +42,9 @@ pub const SAMPLE_PODS: usize = 256;
 pub const ROLLOUTS: usize = 16;
 /// Pods on one node among which victims are looked for.
 pub const NODE_PODS_MAX: usize = 256;
-/// Steps of the exact search for the fewest victims on one node; beyond them the best found counts.
-pub const VICTIM_STEPS_MAX: u32 = 4096;
+/// Steps of the exact search for the fewest victims on one node; beyond them the best found counts. Eleven pods that may
+/// leave a node are searched to the end, whatever their priorities and budgets; commonly far more.
+pub const VICTIM_STEPS_MAX: u32 = 16_384;
 /// Bytes of one node's record. Its labels and taints are sets of bits that nodes of one kind share in a class record.
 pub const NODE_RECORD_BYTES_MAX: usize = 192;
 

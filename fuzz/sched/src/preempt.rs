@@ -15,9 +15,11 @@ use crate::{
 const OPS_MAX: usize = 40;
 const NODES: usize = 4;
 const PODS: usize = 14;
+/// So many pods that may leave a node are searched to the end, whatever their budgets.
+const SEARCHED: u32 = 11;
 
 /// Plays the bytes on a small cluster and holds each preemption against every set of victims there is: none is
-/// cheaper, the pod fits without them and not with them, and the room is kept for it.
+/// cheaper (where not too many could leave to look at all), the pod fits without them and not with them, and the room is kept for it.
 pub fn sched_preempt(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let weighs = bytes.byte();
@@ -77,7 +79,14 @@ fn preempt(pair: &mut Pair, bytes: &mut Bytes<'_>) {
     }
     let (found, best) = (pair.core.preempt(&ask.ask()), pair.naive.cheapest(&ask));
     let cost = found.as_ref().map(|found| (cost(found), found.node.0));
-    assert_eq!(cost, best, "{found:?} for {ask:?}");
+    let several = |at: u32| SEARCHED < pair.naive.candidates(at, &ask).count_ones();
+    if pair.naive.all_nodes().any(|(at, _)| several(at)) {
+        // The search may end before it is through: it finds victims, and none cheaper than there are.
+        assert_eq!(cost.is_some(), best.is_some(), "{found:?} for {ask:?}");
+        assert!(best <= cost, "{found:?} for {ask:?}");
+    } else {
+        assert_eq!(cost, best, "{found:?} for {ask:?}");
+    }
     let Some(found) = found else { return };
     let victims = victims(pair, &ask, &found);
     assert_eq!(
