@@ -103,7 +103,9 @@ impl Plain {
         pod.3 += 1;
         pod.4 = match pod.4 {
             State::Binding => State::BackOff { until },
-            _ => State::Unschedulable { until, at_last: Millis(now.0 + LOOK_AGAIN_MS) },
+            State::Active | State::BackOff { .. } | State::Unschedulable { .. } => {
+                State::Unschedulable { until, at_last: Millis(now.0 + LOOK_AGAIN_MS) }
+            }
         };
     }
 }
