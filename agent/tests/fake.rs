@@ -41,7 +41,7 @@ fn fake_nodes_join_and_play_their_pods() {
     let node = cluster.get("/api/v1/nodes/f-1");
     assert_eq!(node["metadata"]["labels"]["kind"], "fake");
     assert_eq!(node["status"]["capacity"]["cpu"], "2");
-    assert_eq!(node["status"]["capacity"]["memory"], "1048576Ki");
+    assert_eq!(node["status"]["capacity"]["memory"], "1Gi");
     assert_eq!(node["status"]["capacity"]["pods"], "2");
     let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/f-2";
     assert_eq!(cluster.get(path)["spec"]["holderIdentity"], "f-2");

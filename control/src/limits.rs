@@ -37,6 +37,10 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// For a whole request body.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// So long what a stranger sends is thrown away; then its stream is reset.
+pub(crate) const STRANGERS_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// So much of it, bytes.
+pub(crate) const STRANGERS_BODY_BYTES_MAX: usize = 64 * 1024;
 /// HTTP/2: silence after which a ping is sent, and for how long the answer may take.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(30);
 /// See [`PING_EVERY`].

@@ -21,7 +21,10 @@ use super::{
     tunnel, yaml,
 };
 use crate::{
-    limits::{BODY_BYTES_DRAINED_MAX, BODY_BYTES_IN_FLIGHT_MAX, BODY_BYTES_MAX, BODY_TIMEOUT},
+    limits::{
+        BODY_BYTES_DRAINED_MAX, BODY_BYTES_IN_FLIGHT_MAX, BODY_BYTES_MAX, BODY_TIMEOUT,
+        STRANGERS_BODY_BYTES_MAX, STRANGERS_BODY_TIMEOUT,
+    },
     log,
 };
 
@@ -128,9 +131,14 @@ async fn read(
         }
     }
     let mut held = Held { total: &front.body_bytes, mine: 0 };
-    // A stranger's body is never read: what strangers may ask for has none, and slow ones would take the room that
-    // bodies have. The answer comes at once, 401 most of the time.
+    // A stranger's body is not waited for: what strangers may ask for has none, and slow ones would take the room that
+    // bodies have. The answer comes at once, 401 most of the time. What is on its way is thrown away beside it: clients
+    // take a stream that is reset under their hands for a fault of the network.
     if !incoming.is_end_stream() && !front.drive.knows(&call) {
+        let drained = within(STRANGERS_BODY_TIMEOUT, throw_away(incoming));
+        front.drive.local.spawn(async move {
+            let _in_time = drained.await;
+        });
         return Ok((call, held));
     }
     let bytes = match within(BODY_TIMEOUT, read_body(incoming, &mut held)).await {
@@ -148,6 +156,16 @@ async fn read(
         CallBody { bytes, ..CallBody::default() }
     };
     Ok((call, held))
+}
+
+async fn throw_away(mut incoming: Incoming) {
+    let mut seen = 0;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        seen += frame.data_ref().map_or(0, |data| data.len());
+        if STRANGERS_BODY_BYTES_MAX < seen {
+            return;
+        }
+    }
 }
 
 async fn read_body(mut incoming: Incoming, held: &mut Held<'_>) -> Result<Vec<u8>, Answer> {
