@@ -218,8 +218,7 @@ fn gpu_alloc(nodes: &[Node], pods: &[Pod], seed: u64) -> Result<(f64, f64)> {
     draw.shuffle(&mut order);
     let mut arrivals = order.into_iter();
     let (mut asked, mut given, mut at_100) = (0_u64, 0_u64, None);
-    let skip = env::var_os("SKIP_GPU").is_some();
-    while !skip && asked * 10 < capacity * 13 {
+    while asked * 10 < capacity * 13 {
         let next = arrivals.next().unwrap_or_else(|| draw.below(pods.len()));
         let (Some(pod), Some(ask)) = (pods.get(next), asks.get(next)) else { continue };
         placement.observe(ask);
