@@ -33,6 +33,7 @@ pub struct Cluster {
     dir: PathBuf,
     /// Clusters on one machine share its routes: each has a range of its own.
     pod_cidr: String,
+    _range_lock: fs::File,
     server: Option<Child>,
     agents: Vec<(String, Vec<String>, Option<Child>)>,
 }
@@ -54,19 +55,18 @@ pub fn bin_dir() -> Result<PathBuf> {
     found.map(Path::to_owned).context("coracle and coracle-agent are not built; run `cargo build --workspace` or set CORACLE_BIN_DIR")
 }
 
-/// A /16 of 10.0.0.0/8 that no interface of this machine has an address in. Other test processes look at the same time:
-/// they start at another number.
-fn free_range(number: u32) -> Result<String> {
+/// A /16 of 10.0.0.0/8 that no interface of this machine has an address in, and its lock: clusters of other tests look
+/// at the same time, before any of them has made its bridge. The range is this cluster's until the lock is dropped.
+fn free_range() -> Result<(String, fs::File)> {
     let taken = Command::new("ip").args(["-4", "-o", "addr"]).output().context("cannot run ip")?;
     let taken = String::from_utf8_lossy(&taken.stdout).into_owned();
-    let start = std::process::id() * 7 + number;
-    let free = (0..150)
-        .map(|step| 50 + (start + step) % 150)
-        .find(|second| !taken.contains(&format!(" 10.{second}.")));
-    Ok(format!(
-        "10.{}.0.0/16",
-        free.context("all of 10.50.0.0 to 10.199.0.0 is in use on this machine")?
-    ))
+    for second in (50..200).filter(|second| !taken.contains(&format!(" 10.{second}."))) {
+        let lock = fs::File::create(env::temp_dir().join(format!("coracle-range-{second}.lock")))?;
+        if lock.try_lock().is_ok() {
+            return Ok((format!("10.{second}.0.0/16"), lock));
+        }
+    }
+    bail!("all of 10.50.0.0 to 10.199.0.0 is in use on this machine")
 }
 
 /// The root of the project.
@@ -92,22 +92,19 @@ impl Cluster {
     /// Starts a control plane on a free port of the loopback and waits until it is ready.
     pub fn start() -> Result<Self> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::start_in(
-            env::temp_dir().join(format!("coracle-{}-{number}", std::process::id())),
-            number,
-        )
+        Self::start_in(env::temp_dir().join(format!("coracle-{}-{number}", std::process::id())))
     }
 
     /// The same with everything below this directory (which may be a small disk).
     pub fn start_on(disk: &Path) -> Result<Self> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::start_in(disk.join("coracle"), number)
+        Self::start_in(disk.join("coracle"))
     }
 
-    fn start_in(dir: PathBuf, number: u32) -> Result<Self> {
+    fn start_in(dir: PathBuf) -> Result<Self> {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let (pod_cidr, range_lock) = free_range()?;
         let mut cluster =
-            Self { dir, pod_cidr: free_range(number)?, server: None, agents: Vec::new() };
+            Self { dir, pod_cidr, _range_lock: range_lock, server: None, agents: Vec::new() };
         cluster.start_server("127.0.0.1:0")?;
         Ok(cluster)
     }

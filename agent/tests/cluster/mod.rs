@@ -106,8 +106,9 @@ impl Cluster {
         let nanos = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
         let dir = std::env::temp_dir().join(format!("coracle-node-{}-{nanos}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        // Other tests may have clusters on this machine at the same time.
-        let pod_cidr = format!("10.{}.0.0/16", 130 + std::process::id() % 100);
+        // One cluster at a time here; those of the other tests take 10.50.0.0 to 10.199.0.0. A killed
+        // run may have left a bridge: another process takes another range.
+        let pod_cidr = format!("10.{}.0.0/16", 200 + std::process::id() % 50);
         let (nodes, url) = (Vec::new(), String::new());
         let mut cluster = Self { dir, control: None, nodes, url, pod_cidr, _turn: turn };
         cluster.start_control("127.0.0.1:0");
