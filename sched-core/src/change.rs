@@ -75,7 +75,10 @@ impl Core<'_> {
     ) -> Result<PodHandle, Error> {
         let view = self.view();
         let node = view.node(at.0).ok_or(Error::NoNode)?;
-        let devices = view.choose_devices(&view.question(ask), at.0, node);
+        let devices = match ask.pod.devices.count() {
+            0 => 0,
+            _ => view.choose_devices(&view.question(ask), at.0, node),
+        };
         self.enter(&ask.pod, at.0, state, devices)
     }
 

@@ -183,7 +183,11 @@ impl View<'_> {
             return Some(Reason::Name);
         }
         before_amounts(ask, key)
-            .or_else(|| self.shortfalls(question, node).next().map(Reason::Insufficient))
+            .or_else(|| {
+                let suffice = self.has_amounts(question, node);
+                let mut short = (!suffice).then(|| self.shortfalls(question, node))?;
+                short.next().map(Reason::Insufficient)
+            })
             .or_else(|| (!ask.volumes.is_subset(&key.meets)).then_some(Reason::Volumes))
             .or_else(|| question.spread_reason(self, key, Some(at)))
             .or_else(|| question.affinity_reason(self, key))

@@ -136,14 +136,33 @@ impl OrderMut<'_> {
 
     fn summarize(&mut self, place: usize) {
         let Some(block) = self.live().get(place).map(|summary| summary.block) else { return };
-        let mut summary = BlockSummary { first: u64::MAX, block, cpu_max: 0, memory_kib_max: 0 };
-        for entry in entries(self.blocks, block) {
-            summary.first = summary.first.min(entry.key);
+        let held = entries(self.blocks, block);
+        let first = held.first().map_or(u64::MAX, |entry| entry.key);
+        let mut summary = BlockSummary { first, block, cpu_max: 0, memory_kib_max: 0 };
+        for entry in held {
             summary.cpu_max = summary.cpu_max.max(entry.cpu);
             summary.memory_kib_max = summary.memory_kib_max.max(entry.memory_kib);
         }
         if let Some(slot) = self.summaries.get_mut(place) {
             *slot = summary;
+        }
+    }
+
+    /// The summary of a block in which an entry came or went. Looks at the whole block only where what went may have been
+    /// the least or the most.
+    fn resummarize(&mut self, place: usize, gone: Option<Entry>, came: Option<Entry>) {
+        let Some(summary) = self.summaries.get_mut(place) else { return };
+        if gone.is_some_and(|gone| {
+            gone.key == summary.first
+                || gone.cpu == summary.cpu_max
+                || gone.memory_kib == summary.memory_kib_max
+        }) {
+            return self.summarize(place);
+        }
+        if let Some(came) = came {
+            summary.first = summary.first.min(came.key);
+            summary.cpu_max = summary.cpu_max.max(came.cpu);
+            summary.memory_kib_max = summary.memory_kib_max.max(came.memory_kib);
         }
     }
 
@@ -168,7 +187,7 @@ impl OrderMut<'_> {
             }
             block.len += 1;
         }
-        self.summarize(place);
+        self.resummarize(place, None, Some(entry));
     }
 
     /// Changes the amounts of an entry.
@@ -180,30 +199,52 @@ impl OrderMut<'_> {
         if let Ok(at) = held.binary_search_by_key(&entry.key, |one| one.key)
             && let Some(slot) = held.get_mut(at)
         {
-            *slot = entry;
+            let gone = core::mem::replace(slot, entry);
+            self.resummarize(place, Some(gone), Some(entry));
         }
-        self.summarize(place);
     }
 
-    /// Takes an entry out.
-    pub(crate) fn remove(&mut self, key: u64) {
+    /// Takes an entry out. Gives whether its cell has another.
+    pub(crate) fn remove(&mut self, key: u64) -> bool {
         let place = position(self.live(), key);
-        let Some(block) = self.block_at(place) else { return };
+        let Some(block) = self.block_at(place) else { return false };
         let len = block.len;
         let held = block.entries.get_mut(..len).unwrap_or_default();
-        let Ok(at) = held.binary_search_by_key(&key, |one| one.key) else { return };
+        let Ok(at) = held.binary_search_by_key(&key, |one| one.key) else { return false };
+        let gone = held.get(at).copied();
         if let Some(tail) = held.get_mut(at..) {
             tail.rotate_left(1);
         }
         block.len -= 1;
-        if block.len == 0 {
+        let is_last = block.len == 0;
+        let has_other = self
+            .neighbours(place, at)
+            .into_iter()
+            .flatten()
+            .any(|neighbour| neighbour >> INDEX_BITS == key >> INDEX_BITS);
+        if is_last {
             self.close(place);
-            return;
+            return has_other;
         }
-        self.summarize(place);
+        self.resummarize(place, gone, None);
         if !self.merge(place) && 0 < place {
             self.merge(place - 1);
         }
+        has_other
+    }
+
+    /// The keys on both sides of a gap in the order: before this entry of this block, and from it on.
+    fn neighbours(&self, place: usize, at: usize) -> [Option<u64>; 2] {
+        let live = self.live();
+        let held = |place: usize| {
+            live.get(place).map_or(&[][..], |summary| entries(self.blocks, summary.block))
+        };
+        let before = match at.checked_sub(1) {
+            Some(before) => held(place).get(before),
+            None => place.checked_sub(1).and_then(|place| held(place).last()),
+        };
+        let behind = held(place).get(at).or_else(|| held(place + 1).first());
+        [before, behind].map(|entry| entry.map(|entry| entry.key))
     }
 
     /// A new empty block at this place of the order.
@@ -223,7 +264,7 @@ impl OrderMut<'_> {
         if let Some(tail) = self.summaries.get_mut(place..=end) {
             tail.rotate_right(1);
             if let Some(first) = tail.first_mut() {
-                *first = BlockSummary { block, ..BlockSummary::default() };
+                *first = BlockSummary { block, first: u64::MAX, ..BlockSummary::default() };
             }
         }
     }

@@ -70,13 +70,8 @@ impl Core<'_> {
             return;
         }
         node.cell = Cell::OUT;
-        let first = order::key(number, cell);
-        self.order().remove(first | u64::from(at));
-        let view = self.view();
-        let next = order::key(number, cell.next());
-        if view.order().range(first, next, 0, 0).next().is_none()
-            && let Some(class) = self.tables.classes.get_mut(number as usize)
-        {
+        let has_other = self.order().remove(order::key(number, cell) | u64::from(at));
+        if !has_other && let Some(class) = self.tables.classes.get_mut(number as usize) {
             class.unmark(cell);
         }
     }
