@@ -1,5 +1,5 @@
 # The front panel. Each target is a line or two; what they need is in .ci/setup.
-.PHONY: demo test lint bench cost scale fuzz sim cross cross-twice cross-test lab lab-setup packages setup build
+.PHONY: demo test lint miri bench cost scale fuzz sim cross cross-twice cross-test lab lab-setup packages setup build
 
 IMAGE := target/demo/testing-service.tar
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -61,6 +61,11 @@ bench: ## placement: rates beside their limits and a plain scan, a plot, criteri
 	target/release/placement --table
 	cargo bench -p coracle-benches --bench placement
 	./.ci/instructions
+
+miri: ## the placement core's unit tests and its example in an interpreter that knows undefined behaviour
+	rustup component add miri rust-src --toolchain nightly
+	cargo +nightly miri test -p sched-core --lib --target-dir target/miri
+	cargo +nightly miri run -p sched-core --example ten_pods --target-dir target/miri
 
 cross: ## ARM: three targets, static, each binary's size beside its budget and its hash; sched-core on bare metal
 	./cross/build

@@ -8,9 +8,9 @@
 
 use std::{env, fs, path::PathBuf, process::Command};
 
-/// What only a start needs, then what only the other subcommands, YAML and panics need; by parts of symbols. What else is
-/// seldom called, as a profile has it, is listed in `seldom.txt`.
-const SELDOM: [&str; 15] = [
+/// What only a start needs, then what only the other subcommands and YAML need; by parts of symbols. What else is seldom
+/// called, as a profile has it, is listed in `seldom.txt`.
+const SELDOM: [&str; 10] = [
     "clap_builder",
     "7coracle3cli",
     "serde_saphyr",
@@ -20,11 +20,6 @@ const SELDOM: [&str; 15] = [
     "7coracle2up",
     "7coracle6client",
     "7coracle7offline",
-    "backtrace_rs",
-    "gimli",
-    "addr2line",
-    "rustc_demangle",
-    "miniz_oxide",
     "7coracle5token",
 ];
 
