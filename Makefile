@@ -1,5 +1,5 @@
 # The front panel. Each target is a line or two; what they need is in .ci/setup.
-.PHONY: demo test lint miri bench cost scale fuzz sim cross cross-twice cross-test lab lab-setup packages setup build
+.PHONY: demo test lint miri bench cost scale fuzz sim cross cross-twice cross-test lab lab-setup lab-systemd packages setup build
 
 IMAGE := target/demo/testing-service.tar
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -12,12 +12,16 @@ test: setup $(IMAGE) ## everything that must hold; nothing is skipped
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" cargo test --workspace --all-features --no-fail-fast
 	./cross/lab/run
 
-lab: lab-setup build $(IMAGE) ## machines with real kernels in QEMU: the whole flow on x86-64 and ARM, no clock, disk full, power cuts
+lab: lab-setup build $(IMAGE) ## machines with real kernels in QEMU: the whole flow on x86-64 and ARM, no clock, disk full, slow, power cuts
 	cargo build -p xtask
 	./cross/build aarch64-unknown-linux-musl
 	./cross/build --service
-	./cross/lab/run amd64 arm64 no-memory clock
+	./cross/lab/run amd64 arm64 no-memory clock slow-disk
 	./cross/lab/power-cut
+
+lab-systemd: lab-setup build $(IMAGE) ## the package on a machine with systemd: install, use, restart, upgrade, purge; wants root
+	cargo build -p xtask
+	./cross/lab/systemd
 
 lab-setup: setup
 	./.ci/setup lab

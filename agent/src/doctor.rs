@@ -7,12 +7,15 @@ use coracle_runtime::FactKind;
 use crate::{
     cmdline::{self, Fixed},
     shell::machine_facts,
+    surroundings,
 };
 
 /// Prints a line for each thing looked at; fails if pods cannot run, or if `fix` was asked for and cannot be had.
 pub(crate) fn run(data_dir: Option<&Path>, fix: bool) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
-    let machine = machine_facts::read("", data_dir.unwrap_or(Path::new("/")), None, &[]);
+    // Where the packages have it, unless told.
+    let data_dir = data_dir.unwrap_or(Path::new("/var/lib/coracle-agent"));
+    let machine = machine_facts::read("", data_dir, None, &[]);
     let told = |error: std::io::Error| format!("cannot write: {error}");
     writeln!(
         out,
@@ -26,7 +29,7 @@ pub(crate) fn run(data_dir: Option<&Path>, fix: bool) -> Result<(), String> {
     .map_err(told)?;
     let mut fatal = 0;
     let mut memory_is_off = false;
-    for fact in coracle_runtime::linux::facts() {
+    for fact in coracle_runtime::linux::facts().into_iter().chain(surroundings::facts(data_dir)) {
         memory_is_off |= fact.name == "memory-controller" && fact.kind != FactKind::Good;
         let word = match fact.kind {
             FactKind::Good => "ok",

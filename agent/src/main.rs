@@ -7,6 +7,7 @@
 //! | `down` | takes back what the agent leaves on a host |
 //! | `doctor` | what this host can and cannot do |
 //! | `pages` | manual pages and completions for packages, where built with feature `pages` |
+//! | `surroundings` | clock, disk and random numbers, for `doctor` |
 //! | `shell` | everything that touches clocks, disks and networks; decisions are in `coracle-agent-logic` |
 
 mod cli;
@@ -16,6 +17,7 @@ mod down;
 #[cfg(feature = "pages")]
 mod pages;
 mod shell;
+mod surroundings;
 
 use std::process::ExitCode;
 

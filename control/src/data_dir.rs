@@ -1,6 +1,7 @@
 //! A data directory: its files, and the lock that keeps two processes from using it at one time.
 //!
 //! `lock`, `store.redb`, `pki/` (see coracle-keys), `admin.kubeconfig`, `join-token`; all 0600 in a 0700 directory.
+//! `store-format-N.backup` is what the store was before a newer version changed its format.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -10,8 +11,12 @@ use std::{
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use coracle_keys::ring::Identity;
-use coracle_store::{Store, StoreError, redb::RedbStore};
+use coracle_keys::{files, ring::Identity};
+use coracle_store::{
+    Loaded, Store, StoreError, archive::Archive, format::Upgrade, redb::RedbStore,
+};
+
+use crate::log;
 
 /// Another process has the directory.
 #[derive(Debug)]
@@ -83,9 +88,26 @@ impl DataDir {
     }
 }
 
-/// Opens the store of a data directory.
+/// Opens the store of a data directory. One of an older format is changed, after a backup beside it.
 pub(crate) fn open_store(path: &Path) -> Result<Box<dyn Store>, StoreError> {
-    Ok(Box::new(RedbStore::open(path)?))
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut keep = |format, loaded| keep_before_change(dir, format, loaded);
+    Ok(Box::new(RedbStore::open_upgrading(path, Upgrade::After(&mut keep))?))
+}
+
+/// What the store was: for the older version, which `coracle restore` of it can read.
+fn keep_before_change(dir: &Path, format: u64, loaded: Loaded) -> Result<(), StoreError> {
+    let path = dir.join(format!("store-format-{format}.backup"));
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
+        let what = format!("writing {}, without which the format is not changed", path.display());
+        StoreError::new(what, source)
+    };
+    let archive = Archive { loaded, files: key_files(dir).map_err(|e| failed(e.into()))? };
+    let mut bytes = Vec::new();
+    archive.write(&mut bytes).map_err(|e| failed(e.into()))?;
+    files::write_private(&path, &bytes).map_err(|e| failed(e.into()))?;
+    log::info!("the store has format {format}; a backup of it is in {}", path.display());
+    Ok(())
 }
 
 /// The files that belong to a backup besides the store, relative to the directory.
@@ -132,4 +154,28 @@ contexts:
 current-context: coracle
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coracle_store::{Entry, Revision};
+
+    #[test]
+    fn what_is_kept_before_a_format_changes_can_be_restored() {
+        let dir = std::env::temp_dir().join(format!("coracle-format-{}", std::process::id()));
+        fs::create_dir_all(dir.join("pki")).unwrap();
+        fs::write(dir.join("pki/ca.key"), b"secret").unwrap();
+        let entry =
+            Entry { key: "/registry/a".into(), revision: Revision(3), value: [7; 9].into() };
+        let loaded = Loaded { entries: vec![entry.clone()], revision_reserved: Revision(5) };
+        keep_before_change(&dir, 1, loaded).unwrap();
+        let mut file = File::open(dir.join("store-format-1.backup")).unwrap();
+        let back = Archive::read(&mut file).unwrap();
+        assert_eq!(back.loaded.entries, [entry]);
+        assert_eq!(back.files, [("pki/ca.key".to_owned(), b"secret".to_vec())]);
+        fs::remove_dir_all(&dir).unwrap();
+        let error = keep_before_change(&dir, 1, Loaded::default()).unwrap_err();
+        assert!(error.what.contains("store-format-1.backup"), "{error:?}");
+    }
 }

@@ -54,6 +54,29 @@ throttle() {
   coracle delete pod busy
 }
 
+# A pod that wants more processes than a pod may have: the kernel refuses them, and the rest of the machine has its own.
+held() { [ "$(sed -n 's/^max //p' $group/pids.events)" -gt 0 ]; }
+crowd() {
+  coracle create -f /lab/crowd.yml
+  coracle wait --for=jsonpath={.status.phase}=Running pod/crowd --timeout=180s
+  group=
+  for process in /proc/[0-9]*; do
+    case $(tr '\0' ' ' <$process/cmdline 2>/dev/null) in
+      *busybox*sleep*901*) group=/sys/fs/cgroup$(sed -n 's/^0:://p' $process/cgroup) ;;
+    esac
+  done
+  # The limit is the pod's, whose directory is above its containers'.
+  while [ ${#group} -gt 15 ] && [ "$(cat $group/pids.max)" = max ]; do group=${group%/*}; done
+  within 240 held
+  found="pids.max $(cat $group/pids.max), pids.current $(cat $group/pids.current), refused $(sed -n 's/^max //p' $group/pids.events) times, of $group"
+  if held && [ "$(cat $group/pids.max)" = 1024 ] && [ "$(cat $group/pids.current)" -le 1024 ] && [ "$(condition node lab Ready status)" = True ]; then
+    pass "held to its number of processes: $found"
+  else miss "not held to its number of processes: $found"; fi
+  coracle delete pod crowd
+  vanished() { [ ! -e $group ]; }
+  within 60 vanished || miss "processes of the deleted pod are left: $group"
+}
+
 # The memory controller is off: the node says so with the exact fix, and memory requests are counted all the same.
 unlimited() {
   said="$(condition node lab MemoryControllerMissing status) $(condition node lab MemoryControllerMissing message)"

@@ -1,4 +1,4 @@
-# Tests of the lab's machine: a disk that is full, a clock that steps. Sourced by in-the-machine.
+# Tests of the lab's machine: a disk that is full or slow, a clock that steps. Sourced by in-the-machine.
 
 config_map() { # NAME: a ConfigMap of 64 KiB
   printf 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  filler: ' "$1"
@@ -30,6 +30,37 @@ full() {
   found="disk full after $acked writes: '$said'; $reads read while full; a write after room was made $after; $lost acknowledged lost"
   if [ -n "$said" ] && [ $reads -ge $acked ] && [ "$after" = works ] && [ $lost = 0 ] && kill -0 $control; then pass "$found"
   else miss "$found"; fi
+}
+
+# The store's disk does ten writes a second, as a worn card: everything takes longer, and nothing else happens to it.
+slow() {
+  since=$(up_s) n=0
+  while [ $n -lt 5 ]; do
+    config_map slow-$n >/tmp/map.yml
+    coracle create -f /tmp/map.yml || { miss "slow disk: a write was refused"; return; }
+    n=$((n + 1))
+  done
+  took=$(awk "BEGIN { print ($(up_s) - $since) / 5 }")
+  # Reads do not wait for the disk: one in the midst of writes.
+  (n=5; while [ $n -lt 10 ]; do config_map slow-$n; echo ---; n=$((n + 1)); done) >/tmp/maps.yml
+  coracle create -f /tmp/maps.yml >/dev/null & writing=$!
+  since=$(up_s); coracle get configmaps -o name >/dev/null; read_s=$(awk "BEGIN { print $(up_s) - $since }")
+  wait $writing
+  there=$(coracle get configmaps -o name | grep -c slow-)
+  doctor=$(coracle-agent --data-dir /data/control doctor | grep disk-sync)
+  # The control plane starts again from what is there.
+  kill -KILL $control; wait $control
+  coracle serve --data-dir /data/control --listen 0.0.0.0:6443 --advertise 10.0.2.15 >>/data/control.log 2>&1 &
+  control=$!
+  since=$(up_s)
+  again() { [ "$(coracle get configmaps -o name | grep -c slow-)" = 10 ]; }
+  if within 60 again; then back="back $(awk "BEGIN { print $(up_s) - $since }") s after SIGKILL with all of them"; else back="not back"; fi
+  coracle wait --for=condition=Ready node/lab --timeout=120s
+  found="a write of 64 KiB takes $took s, a read beside writes $read_s s, $there of 10 there, $back; node Ready $(condition node lab Ready status); doctor: $doctor"
+  case "$there $back $(condition node lab Ready status) $doctor" in
+    "10 back "*" True lacking"*"slow; use "*) pass "slow disk: $found" ;;
+    *) miss "slow disk: $found" ;;
+  esac
 }
 
 # It is 1970 until the time comes from somewhere: nothing that runs is harmed, and new things start.

@@ -10,6 +10,7 @@
 //! | `redb` (feature) | one file, a small stated page cache, one durable write transaction a batch |
 //! | [`recording`] | writes down when what was synced and answered (S1) |
 //! | [`archive`] | backup files, and where numbers begin after a restore (S2) |
+//! | `format` (feature `redb`) | the formats of redb's file, and how one becomes the next |
 //! | `faults` (feature `redb`) | disks that fail, fill up and lose power under redb |
 //! | [`contract`] | the suite; `fuzz` runs any bytes against the model |
 
@@ -19,6 +20,8 @@ pub mod archive;
 pub mod contract;
 #[cfg(feature = "redb")]
 pub mod faults;
+#[cfg(feature = "redb")]
+pub mod format;
 #[cfg(feature = "redb")]
 pub mod fuzz;
 pub mod limits;

@@ -2,7 +2,7 @@
 //!
 //! Format 1. Table `objects`: key -> revision (8 octets, big-endian) and value. Table `meta`: `format` -> 1,
 //! `reserved` -> highest number that may have been given. A failed write or sync makes redb refuse everything until
-//! the file is opened again; then it is as after its last durable commit.
+//! the file is opened again; then it is as after its last durable commit. Other formats: [`crate::format`].
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,17 +12,17 @@ use std::{
 };
 
 use ::redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend,
-    TableDefinition, TableError, backends::FileBackend,
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    StorageBackend, TableDefinition, backends::FileBackend,
 };
 
 use crate::{
-    Entry, Loaded, Op, Outcome, Revision, Store, StoreError, Txn, limits::PAGE_CACHE_BYTES,
+    Entry, Loaded, Op, Outcome, Revision, Store, StoreError, Txn,
+    format::{self, KNOWN, Known, META, Upgrade},
+    limits::PAGE_CACHE_BYTES,
 };
 
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const FORMAT: u64 = 1;
 
 /// A store in a redb file.
 pub struct RedbStore {
@@ -52,8 +52,13 @@ pub struct Checked {
 }
 
 impl RedbStore {
-    /// Opens the file, or makes it. Fails if another process has it open, or it is of a newer format.
+    /// Opens the file, or makes it. Fails if another process has it open, or it is of another format.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_upgrading(path, Upgrade::Refuse)
+    }
+
+    /// As [`RedbStore::open`], and says what becomes of a store of an older format.
+    pub fn open_upgrading(path: &Path, upgrade: Upgrade<'_>) -> Result<Self, StoreError> {
         let name = path.display().to_string();
         let told = |e: std::io::Error| StoreError::new(format!("opening the store {name}"), e);
         let is_new = !path.exists();
@@ -67,7 +72,7 @@ impl RedbStore {
             .map_err(told)?;
         let backend = FileBackend::new(file)
             .map_err(|e| StoreError::new(format!("opening the store {name}"), e))?;
-        let store = Self::with_backend(backend, &name)?;
+        let store = Self::with(backend, &name, KNOWN, upgrade)?;
         if is_new && let Some(parent) = path.parent() {
             // The file's name must survive a power cut as its content does.
             File::open(parent).and_then(|dir| dir.sync_all()).map_err(told)?;
@@ -77,12 +82,25 @@ impl RedbStore {
 
     /// Opens what a backend of the caller's holds; `name` is for errors.
     pub fn with_backend(backend: impl StorageBackend, name: &str) -> Result<Self, StoreError> {
+        Self::with(backend, name, KNOWN, Upgrade::Refuse)
+    }
+
+    fn with(
+        backend: impl StorageBackend,
+        name: &str,
+        known: Known,
+        upgrade: Upgrade<'_>,
+    ) -> Result<Self, StoreError> {
         let database = Builder::new()
             .set_cache_size(PAGE_CACHE_BYTES)
             .create_with_backend(backend)
             .map_err(|e| StoreError::new(format!("opening the store {name}"), e))?;
         let store = Self { database, name: name.into() };
-        store.check_format()?;
+        match format::found(&store.database).map_err(store.told("reading"))? {
+            Some(found) if found == known.format => {}
+            Some(found) => format::upgrade(&store.database, name, found, known, upgrade)?,
+            None => store.start(known.format)?,
+        }
         Ok(store)
     }
 
@@ -94,32 +112,16 @@ impl RedbStore {
         move |source| StoreError::new(what.clone(), source)
     }
 
-    fn check_format(&self) -> Result<(), StoreError> {
-        let read = self.database.begin_read().map_err(self.told("reading"))?;
-        let found = match read.open_table(META) {
-            Ok(meta) => meta.get("format").map_err(self.told("reading"))?.map(|v| v.value()),
-            Err(TableError::TableDoesNotExist(_)) => None,
-            Err(e) => return Err(self.told("reading")(e)),
-        };
-        match found {
-            Some(FORMAT) => Ok(()),
-            Some(other) => Err(StoreError::new(
-                format!("opening the store {}", self.name),
-                format!(
-                    "it has format {other}, this version reads {FORMAT}; use the version of coracle that wrote it"
-                ),
-            )),
-            None => {
-                let write = self.database.begin_write().map_err(self.told("starting"))?;
-                {
-                    write.open_table(OBJECTS).map_err(self.told("starting"))?;
-                    let mut meta = write.open_table(META).map_err(self.told("starting"))?;
-                    meta.insert("format", FORMAT).map_err(self.told("starting"))?;
-                    meta.insert("reserved", 0).map_err(self.told("starting"))?;
-                }
-                write.commit().map_err(self.told("starting"))
-            }
+    /// Makes an empty file a store.
+    fn start(&self, format: u64) -> Result<(), StoreError> {
+        let write = self.database.begin_write().map_err(self.told("starting"))?;
+        {
+            write.open_table(OBJECTS).map_err(self.told("starting"))?;
+            let mut meta = write.open_table(META).map_err(self.told("starting"))?;
+            meta.insert("format", format).map_err(self.told("starting"))?;
+            meta.insert("reserved", 0).map_err(self.told("starting"))?;
         }
+        write.commit().map_err(self.told("starting"))
     }
 
     /// Verifies every page and counts what is there.
@@ -154,24 +156,28 @@ fn split(stored: &[u8]) -> Option<(Revision, &[u8])> {
     Some((Revision(u64::from_be_bytes(*number)), value))
 }
 
+/// Everything in a store of format 1.
+fn content(read: &ReadTransaction, name: &str) -> Result<Loaded, StoreError> {
+    let what = || format!("reading the store {name}");
+    let told = |e: ::redb::Error| StoreError::new(what(), e);
+    let meta = read.open_table(META).map_err(|e| told(e.into()))?;
+    let objects = read.open_table(OBJECTS).map_err(|e| told(e.into()))?;
+    let reserved = meta.get("reserved").map_err(|e| told(e.into()))?;
+    let mut entries = Vec::new();
+    for pair in objects.iter().map_err(|e| told(e.into()))? {
+        let (key, stored) = pair.map_err(|e| told(e.into()))?;
+        let (revision, value) = split(stored.value()).ok_or_else(|| {
+            let key = key.value();
+            StoreError::new(what(), format!("the value of {key} is cut short; restore a backup"))
+        })?;
+        entries.push(Entry { key: key.value().into(), revision, value: value.into() });
+    }
+    Ok(Loaded { entries, revision_reserved: Revision(reserved.map_or(0, |v| v.value())) })
+}
+
 impl Store for RedbStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
-        let read = self.database.begin_read().map_err(self.told("reading"))?;
-        let meta = read.open_table(META).map_err(self.told("reading"))?;
-        let objects = read.open_table(OBJECTS).map_err(self.told("reading"))?;
-        let reserved = meta.get("reserved").map_err(self.told("reading"))?;
-        let mut entries = Vec::new();
-        for pair in objects.iter().map_err(self.told("reading"))? {
-            let (key, stored) = pair.map_err(self.told("reading"))?;
-            let (revision, value) = split(stored.value()).ok_or_else(|| {
-                StoreError::new(
-                    format!("reading the store {}", self.name),
-                    format!("the value of {} is cut short; restore a backup", key.value()),
-                )
-            })?;
-            entries.push(Entry { key: key.value().into(), revision, value: value.into() });
-        }
-        Ok(Loaded { entries, revision_reserved: Revision(reserved.map_or(0, |v| v.value())) })
+        content(&self.database.begin_read().map_err(self.told("reading"))?, &self.name)
     }
 
     fn commit(&mut self, batch: &[Txn], reserve: Revision) -> Result<Vec<Outcome>, StoreError> {

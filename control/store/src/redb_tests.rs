@@ -5,6 +5,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 use super::*;
 use crate::{
     faults::{FaultyDisk, Plan},
+    format::Step,
     recording::{Log, Mark, Recording},
 };
 
@@ -56,7 +57,89 @@ fn another_format_is_refused() {
     write.commit().unwrap();
     drop(store);
     let error = RedbStore::with_backend(disk.backend(), "disk").unwrap_err();
-    assert!(error.source.to_string().contains("format 2"), "{error:?}");
+    let says = "it has format 2, this version reads 1; use the version of coracle that wrote it";
+    assert!(error.source.to_string().starts_with(says), "{error:?}");
+}
+
+/// What a later version may know: format 2 adds a row, 3 renames it.
+const LATER: Known = Known {
+    format: 3,
+    steps: &[
+        Step {
+            from: 1,
+            read: content,
+            change: |write| {
+                write.open_table(META)?.insert("second", 7)?;
+                Ok(())
+            },
+        },
+        Step {
+            from: 2,
+            read: content,
+            change: |write| {
+                let mut meta = write.open_table(META)?;
+                let kept = meta.remove("second")?.map_or(0, |row| row.value());
+                meta.insert("third", kept)?;
+                Ok(())
+            },
+        },
+    ],
+};
+
+/// A store of format 1 with one object.
+fn old_store() -> FaultyDisk {
+    let disk = FaultyDisk::default();
+    let mut store = RedbStore::with_backend(disk.backend(), "disk").unwrap();
+    store.commit(&[put(5, "/registry/a", 100)], Revision(10)).unwrap();
+    disk
+}
+
+#[test]
+fn an_older_format_is_changed_after_its_content_is_kept() {
+    let disk = old_store();
+    let mut kept = Vec::new();
+    let mut keep = |from, loaded: Loaded| {
+        kept.push((from, loaded));
+        Ok(())
+    };
+    let upgrade = Upgrade::After(&mut keep);
+    let mut store = RedbStore::with(disk.backend(), "disk", LATER, upgrade).unwrap();
+    let loaded = store.load().unwrap();
+    let [(1, before)] = kept.as_slice() else { panic!("kept: {kept:?}") };
+    assert_eq!((&before.entries, before.revision_reserved), (&loaded.entries, Revision(10)));
+    let read = store.database.begin_read().unwrap();
+    let row =
+        |name: &str| read.open_table(META).unwrap().get(name).unwrap().map(|number| number.value());
+    assert_eq!((row("format"), row("second"), row("third")), (Some(3), None, Some(7)));
+    drop((read, store));
+    // From then on it is opened without more ado, and by this version not at all.
+    RedbStore::with(disk.backend(), "disk", LATER, Upgrade::Refuse).unwrap();
+    let error = RedbStore::with_backend(disk.backend(), "disk").unwrap_err();
+    assert!(error.source.to_string().contains("it has format 3"), "{error:?}");
+}
+
+#[test]
+fn an_older_format_stays_where_its_content_is_not_kept() {
+    let disk = old_store();
+    let check = |known: Known, upgrade: Upgrade<'_>, says: &str| {
+        let error = RedbStore::with(disk.backend(), "disk", known, upgrade).unwrap_err();
+        assert!(format!("{} {}", error.what, error.source).contains(says), "{error:?}");
+    };
+    check(LATER, Upgrade::Refuse, "`coracle serve` changes it, after a backup");
+    let mut full = |_, _| Err(StoreError::new("writing the backup", "no space left"));
+    check(LATER, Upgrade::After(&mut full), "no space left");
+    let mut never = |_, _| panic!("nothing can be kept for");
+    let gap = Known { format: 3, steps: &LATER.steps[..1] };
+    check(gap, Upgrade::After(&mut never), "cannot change to 3; restore a backup");
+    // In the midst of it the disk fails: it is as it was.
+    let mut keep = |_, _| {
+        disk.plan(Plan { fail_write_in: Some(0), ..Plan::default() });
+        Ok(())
+    };
+    check(LATER, Upgrade::After(&mut keep), "changing the format of disk");
+    disk.plan(Plan::default());
+    let mut store = RedbStore::with_backend(disk.backend(), "disk").unwrap();
+    assert_eq!(store.load().unwrap().entries.len(), 1);
 }
 
 #[test]

@@ -110,13 +110,25 @@ fn filesystem_fact(filesystems: &str) -> Fact {
         .any(|line| line.trim() == "nodev\toverlay" || line.ends_with("\toverlay"));
     if overlay {
         good("overlayfs", "there")
+    } else if module_listed("overlay") {
+        good("overlayfs", "a module; the first mount loads it")
     } else {
         fatal(
             "overlayfs",
-            "not in this kernel, or its module is not loaded",
-            "run `modprobe overlay`",
+            "not in this kernel, and there is no module of it",
+            "use a kernel with CONFIG_OVERLAY_FS",
         )
     }
+}
+
+/// Whether the running kernel has it built in, or as a module that can be loaded.
+fn module_listed(name: &str) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let modules = Path::new("/lib/modules").join(release.trim());
+    let file = format!("/{name}.ko");
+    ["modules.builtin", "modules.dep"]
+        .into_iter()
+        .any(|list| fs::read_to_string(modules.join(list)).unwrap_or_default().contains(&file))
 }
 
 fn namespace_fact(dir: &Path) -> Fact {
@@ -150,15 +162,9 @@ fn forward_fact(forward: &str) -> Fact {
 
 fn bridge_fact() -> Fact {
     // Built in, loaded, or loadable: /sys tells the first two apart from nothing, modules.dep the third.
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let modules = Path::new("/lib/modules").join(release.trim());
-    let listed = |file: &str| {
-        fs::read_to_string(modules.join(file)).unwrap_or_default().contains("/bridge.ko")
-    };
     let there = Path::new("/sys/module/bridge").exists()
         || Path::new("/proc/sys/net/bridge").exists()
-        || listed("modules.builtin")
-        || listed("modules.dep");
+        || module_listed("bridge");
     if there {
         good("bridge", "there")
     } else {
@@ -198,7 +204,9 @@ mod tests {
         check(&root_fact("CapEff:\t000001fffeffffff\n"), FactKind::Lacking);
         check(&root_fact("CapEff:\t0000000000000000\n"), FactKind::Fatal);
         check(&filesystem_fact("nodev\toverlay\n\text4\n"), FactKind::Good);
-        check(&filesystem_fact("\text4\n"), FactKind::Fatal);
+        let module = if module_listed("overlay") { FactKind::Good } else { FactKind::Fatal };
+        check(&filesystem_fact("\text4\n"), module);
+        assert!(!module_listed("coracle-no-such-module"));
         check(&seccomp_fact("kill_process errno allow"), FactKind::Good);
         check(&seccomp_fact(""), FactKind::Fatal);
         check(&namespace_fact(Path::new("/proc/self/ns")), FactKind::Good);
