@@ -11,12 +11,15 @@
 //! | [`recording`] | writes down when what was synced and answered (S1) |
 //! | [`archive`] | backup files, and where numbers begin after a restore (S2) |
 //! | `faults` (feature `redb`) | disks that fail, fill up and lose power under redb |
+//! | `crash` (feature `redb`) | power cuts at every write that redb makes |
 //! | [`contract`] | the suite; `fuzz` runs any bytes against the model |
 
 use std::{error, fmt, sync::Arc};
 
 pub mod archive;
 pub mod contract;
+#[cfg(feature = "redb")]
+pub mod crash;
 #[cfg(feature = "redb")]
 pub mod faults;
 #[cfg(feature = "redb")]
