@@ -1,5 +1,5 @@
 # The front panel. Each target is a line or two; what they need is in .ci/setup.
-.PHONY: demo test lint miri bench cost scale fuzz sim cross cross-twice cross-test lab lab-setup lab-systemd packages setup build
+.PHONY: demo test lint miri bench cost scale fuzz sim crash cross cross-twice cross-test lab lab-setup lab-systemd packages setup build
 
 IMAGE := target/demo/testing-service.tar
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -10,6 +10,7 @@ demo: build $(IMAGE) ## the quick start: a control plane, an agent, a Deployment
 test: setup $(IMAGE) ## everything that must hold; nothing is skipped
 	cargo build --workspace
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" cargo test --workspace --all-features --no-fail-fast
+	./.ci/sim
 	./cross/lab/run
 
 lab: lab-setup build $(IMAGE) ## machines with real kernels in QEMU: the whole flow on x86-64 and ARM, no clock, disk full, slow, power cuts
@@ -54,8 +55,11 @@ $(IMAGE): $(wildcard control/examples/testing-service/src/*.rs)
 	cargo run -q -p xtask -- image docker.io/jagadesh1982/testing-service:latest \
 	  target/x86_64-unknown-linux-gnu/release/testing-service $@
 
-sim: ## a whole cluster from a seed, 200 times: SEED is printed with what it broke
-	cargo run --release -p coracle-sim -- --seeds 200
+sim: ## whole clusters, one from each seed, for SIM_MINUTES (10): the seed is printed with what it broke
+	cargo run --profile sim -p coracle-sim -- soak "$${SIM_MINUTES:-10}"
+
+crash: ## power cuts at 200,000 points of what redb writes
+	cargo run --profile sim -p coracle-store --features redb --example crash -- 200000
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (30), with the nightly toolchain; their bodies run in `make test` too
 	./.ci/fuzz

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod backoff;
+pub mod canary;
 pub mod conditions;
 pub mod env;
 pub mod event;

@@ -5,6 +5,7 @@ use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use serde_json::Value;
 
 use crate::{
+    canary::{Canary, Switch},
     event::{
         Action, Event, Exit, FoundSandbox, ImageFacts, ImageFault, ImageOrigin, StartFault, Tale,
     },
@@ -23,19 +24,36 @@ pub struct Agent {
     pods: BTreeMap<PodUid, PodState>,
     /// Pods from disk wait for what the shims have.
     recovered: bool,
+    /// What shims have of pods that are on no disk: the agent died before it wrote them down. Whether they are wanted,
+    /// the first list says.
+    orphans: BTreeMap<PodUid, FoundSandbox>,
+    canary: Switch,
 }
 
 impl Agent {
     /// An agent without pods. `host_ips` are the node's addresses, for statuses.
     pub fn new(host_ips: Vec<String>) -> Self {
         let (pods_max, pods) = (limits::PODS_MAX, BTreeMap::new());
-        Self { host_ips, pods_max, pods, recovered: false }
+        Self {
+            host_ips,
+            pods_max,
+            pods,
+            recovered: false,
+            orphans: BTreeMap::new(),
+            canary: Switch::default(),
+        }
     }
 
     /// The same for a node that takes so many pods at one time and not [`limits::PODS_MAX`].
     #[must_use]
     pub fn with_pods_max(self, pods_max: usize) -> Self {
         Self { pods_max, ..self }
+    }
+
+    /// The same, doing something wrong on purpose.
+    #[must_use]
+    pub fn with_canary(self, canary: Switch) -> Self {
+        Self { canary, ..self }
     }
 
     /// The pod of this uid, as last seen.
@@ -92,6 +110,8 @@ impl Agent {
                 for uid in missing {
                     self.gone(now, &uid, out);
                 }
+                let orphans = core::mem::take(&mut self.orphans);
+                out.extend(orphans.into_keys().map(Action::TearDown));
             }
             Event::Timer => {
                 let uids: Vec<PodUid> = self.pods.keys().cloned().collect();
@@ -125,9 +145,17 @@ impl Agent {
                 };
                 out.push(Action::Tell(state.pod.uid.clone(), tale));
             }),
+            Event::SandboxLost(uid) if self.orphans.contains_key(&uid) => {
+                self.orphans.entry(uid).and_modify(|orphan| orphan.alive = false);
+            }
             Event::SandboxLost(uid) => self.about(now, &uid, out, |state, out| {
                 for container in &mut state.containers {
-                    container.lost(now);
+                    // A start under way is answered yet; until then no other attempt may begin (R5).
+                    if container.is_starting() {
+                        container.orphaned = true;
+                    } else {
+                        container.lost(now);
+                    }
                 }
                 if state.sandbox.is_done() && state.stop.is_none() {
                     state.sandbox.stale(now.mono);
@@ -145,8 +173,11 @@ impl Agent {
                 })
             }
             Event::ImageReady(uid, name, facts) => {
+                let can_start = self.pods.get(&uid).is_some_and(|state| {
+                    state.sandbox.is_done() || self.canary.sings(Canary::StartsUncaged)
+                });
                 self.container(now, &uid, &name, out, |uid, container, out| {
-                    image_ready(uid, container, facts, out);
+                    image_ready(uid, container, facts, can_start, now.mono, out);
                 });
             }
             Event::ImageFailed(uid, name, fault, message) => {
@@ -162,6 +193,9 @@ impl Agent {
                         container.run = Run::Running { attempt, started_s: at_s };
                         tell(uid, container, false, "Created", "Container created".into(), out);
                         tell(uid, container, false, "Started", "Container started".into(), out);
+                        if container.orphaned {
+                            container.lost(now);
+                        }
                     }
                 });
             }
@@ -171,6 +205,15 @@ impl Agent {
                         start_failed(uid, container, attempt, fault, message, now, out);
                     }
                 });
+            }
+            Event::Exited { uid, container: name, attempt, exit }
+                if self.orphans.contains_key(&uid) =>
+            {
+                let containers = self.orphans.get_mut(&uid).into_iter();
+                containers
+                    .flat_map(|orphan| &mut orphan.containers)
+                    .filter(|seen| seen.name == name && seen.attempt == attempt)
+                    .for_each(|seen| seen.exit = Some(exit.clone()));
             }
             Event::Exited { uid, container: name, attempt, exit } => {
                 self.container(now, &uid, &name, out, |_, container, _| {
@@ -211,6 +254,12 @@ impl Agent {
                 state.outbox.in_flight = false;
                 state.outbox.acked = version;
             }),
+            Event::StatusFailed(uid) if self.canary.sings(Canary::ForgetsStatus) => {
+                self.about(now, &uid, out, |state, _| {
+                    state.outbox.in_flight = false;
+                    state.outbox.acked = state.outbox.version;
+                });
+            }
             Event::StatusFailed(uid) => self.about(now, &uid, out, |state, _| {
                 state.outbox.in_flight = false;
                 state.outbox.not_before = now.mono.plus(limits::STATUS_RETRY_MS);
@@ -227,11 +276,11 @@ impl Agent {
         self.recovered = true;
         for state in self.pods.values_mut() {
             let seen = found.iter().find(|seen| seen.uid == state.pod.uid);
+            let seen = seen.filter(|_| !self.canary.sings(Canary::ForgetsRunning));
             state.recover(seen, now);
         }
-        for seen in found.iter().filter(|seen| !self.pods.contains_key(&seen.uid)) {
-            out.push(Action::TearDown(seen.uid.clone()));
-        }
+        let orphans = found.iter().filter(|seen| !self.pods.contains_key(&seen.uid));
+        self.orphans = orphans.map(|seen| (seen.uid.clone(), seen.clone())).collect();
         let uids: Vec<PodUid> = self.pods.keys().cloned().collect();
         for uid in uids {
             self.settle(now, &uid, out);
@@ -264,8 +313,8 @@ impl Agent {
         let status = recorded_status(&pod);
         let uid = pod.uid.clone();
         let mut state = PodState::new(pod, &status, now);
-        // What the API server says ran here was not found: its machine or its records are gone.
-        state.recover(None, now);
+        // Without an orphan, what the API server says ran here was not found: its machine or its records are gone.
+        state.recover(self.orphans.remove(&uid).as_ref(), now);
         if full && !state.finished() {
             let message = format!(
                 "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {0}, capacity: {0}",
@@ -327,7 +376,7 @@ impl Agent {
             return;
         }
         let Some(state) = self.pods.get_mut(uid) else { return };
-        if settle(state, &self.host_ips, now, out) == Fate::Stays {
+        if settle(state, &self.host_ips, self.canary, now, out) == Fate::Stays {
             return;
         }
         let again = self.pods.remove(uid).and_then(|state| state.again);
@@ -380,6 +429,8 @@ fn image_ready(
     uid: &PodUid,
     container: &mut ContainerState,
     facts: ImageFacts,
+    can_start: bool,
+    now: Millis,
     out: &mut Vec<Action>,
 ) {
     if container.run != Run::Ensuring {
@@ -403,6 +454,11 @@ fn image_ready(
     container.image_id = facts.id;
     container.pull = crate::backoff::Backoff::default();
     container.wait = Wait::creating();
+    if !can_start {
+        // Its sandbox was lost meanwhile: what is started without one is started outside its cgroup (R1).
+        container.run = Run::Waiting { until: now };
+        return;
+    }
     let attempt = container.attempts;
     container.run = Run::Starting { attempt };
     out.push(Action::Start(uid.clone(), container.name.clone(), attempt));
@@ -459,6 +515,7 @@ fn start_failed(
     out: &mut Vec<Action>,
 ) {
     let message = cut(message);
+    container.orphaned = false;
     tell(uid, container, true, "Failed", format!("Error: {message}"), out);
     let reason = match fault {
         StartFault::Config => "CreateContainerConfigError",

@@ -146,6 +146,8 @@ pub(crate) struct ContainerState {
     /// When the running attempt was asked to stop.
     pub(crate) stop_sent: Option<Millis>,
     pub(crate) kill_sent: Option<Millis>,
+    /// Its shim died while its start was under way: if it came up, it is gone.
+    pub(crate) orphaned: bool,
 }
 
 impl ContainerState {
@@ -163,6 +165,7 @@ impl ContainerState {
             replace: None,
             stop_sent: None,
             kill_sent: None,
+            orphaned: false,
         }
     }
 
@@ -176,6 +179,12 @@ impl ContainerState {
         self.run = Run::Ended { exit: Ended { attempt, reason, exit }, at: now };
         self.stop_sent = None;
         self.kill_sent = None;
+        self.orphaned = false;
+    }
+
+    /// Its start is under way.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self.run, Run::Starting { .. })
     }
 
     /// The attempt that is or was running is lost with its shim or its machine.

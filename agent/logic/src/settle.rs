@@ -4,6 +4,7 @@
 use alloc::{format, string::String, vec::Vec};
 
 use crate::{
+    canary::{Canary, Switch},
     event::{Action, Tale},
     limits,
     pod::{ContainerState, Ended, PodState, Run, Stop, Wait, Why},
@@ -26,6 +27,7 @@ pub(crate) enum Fate {
 pub(crate) fn settle(
     state: &mut PodState,
     host_ips: &[String],
+    canary: Switch,
     now: Now,
     out: &mut Vec<Action>,
 ) -> Fate {
@@ -35,9 +37,9 @@ pub(crate) fn settle(
         shorten_stop(state, now);
     }
     let fate = if state.stop.is_some() || state.finished() {
-        wind_down(state, now, out)
+        wind_down(state, canary, now, out)
     } else {
-        bring_up(state, now, out);
+        bring_up(state, canary, now, out);
         Fate::Stays
     };
     if fate == Fate::Stays {
@@ -107,13 +109,14 @@ fn shorten_stop(state: &mut PodState, now: Now) {
     }
 }
 
-fn wind_down(state: &mut PodState, now: Now, out: &mut Vec<Action>) -> Fate {
+fn wind_down(state: &mut PodState, canary: Switch, now: Now, out: &mut Vec<Action>) -> Fate {
     let uid = state.pod.uid.clone();
     // `finished` without `stop`: nothing lives, nothing is owed but cleaning up.
     let stop = state.stop;
     for container in &mut state.containers {
         let asked = container.stop_sent.unwrap_or(now.mono);
         let kill_at = stop.map_or(now.mono, |stop| stop.kill_at(asked));
+        let kill_at = if canary.sings(Canary::KillsAtOnce) { now.mono } else { kill_at };
         match container.run {
             Run::Running { attempt, .. } => end(&uid, container, attempt, kill_at, now, out),
             // An image that is being looked for is no longer wanted.
@@ -162,7 +165,7 @@ fn end(
     }
 }
 
-fn bring_up(state: &mut PodState, now: Now, out: &mut Vec<Action>) {
+fn bring_up(state: &mut PodState, canary: Switch, now: Now, out: &mut Vec<Action>) {
     let uid = state.pod.uid.clone();
     if let Some(field) = &state.pod.unsupported {
         if !state.told_unsupported {
@@ -181,10 +184,13 @@ fn bring_up(state: &mut PodState, now: Now, out: &mut Vec<Action>) {
         out.push(Action::PrepareVolumes(uid.clone()));
     }
     // Living containers are looked after even while their volumes are read anew (after a restart of the agent).
-    if state.volumes.is_done() && state.sandbox.take(now.mono) {
+    // A start under way belongs to the old sandbox: in a new one it could come up beside the next attempt (R5).
+    let starting = state.containers.iter().any(ContainerState::is_starting);
+    if state.volumes.is_done() && !starting && state.sandbox.take(now.mono) {
         out.push(Action::MakeSandbox(uid.clone()));
     }
-    let can_start = state.volumes.is_done() && state.sandbox.is_done();
+    let is_caged = state.sandbox.is_done() || canary.sings(Canary::StartsUncaged);
+    let can_start = state.volumes.is_done() && is_caged;
     let policy = state.pod.spec.restart_policy;
     let full_name = state.pod.full_name();
     for container in &mut state.containers {

@@ -421,10 +421,80 @@ fn an_agent_that_starts_again_starts_nothing_twice() {
 
 #[test]
 fn a_sandbox_of_nobody_is_taken_down() {
-    let mut s = Script::new();
     let found = FoundSandbox { uid: uid("stray"), alive: true, ips: vec![], containers: vec![] };
-    s.check(Event::Recovered(vec![found]), "teardown:stray");
+    // Whether anybody wants it, the list says.
+    let mut s = Script { agent: Agent::new(vec![]), ..Script::new() };
+    s.check(Event::Recovered(vec![found]), "");
+    s.check(Event::Listed([].into()), "teardown:stray");
     s.check(Event::TornDown(uid("stray")), "forget:stray");
+}
+
+/// An agent that was killed before it had written a pod down found its containers without a record and ended them,
+/// without asking them to stop (R6). Seed 0 of the simulator's standard world.
+#[test]
+fn a_pod_that_is_on_no_disk_goes_on() {
+    let found = |attempt| FoundSandbox {
+        uid: uid("u1"),
+        alive: true,
+        ips: vec!["10.42.0.2".into()],
+        containers: vec![FoundContainer {
+            name: "c".into(),
+            attempt,
+            started_s: WALL_S,
+            exit: None,
+        }],
+    };
+    let mut s = Script { agent: Agent::new(vec![]), ..Script::new() };
+    s.check(Event::Recovered(vec![found(0)]), "");
+    s.check(Event::PodChanged(parse(&simple())), "volumes status:Running/c=running");
+    s.check(Event::Listed([uid("u1")].into()), "");
+    // What happened to it before it was known counts.
+    let mut s = Script { agent: Agent::new(vec![]), ..Script::new() };
+    s.check(Event::Recovered(vec![found(3)]), "");
+    s.check(exited("c", 3, 1), "");
+    s.check(Event::PodChanged(parse(&simple())), "volumes");
+    s.check(Event::VolumesReady(uid("u1")), "image:c");
+    s.check(image_ready("c"), "Pulled start:c.4");
+}
+
+/// A start that took long went on after its shim had died and the next attempt ran: two attempts of one container at
+/// one time (R5). Seed 37 of the simulator.
+#[test]
+fn a_start_under_way_when_its_shim_dies_is_waited_for() {
+    let to_start = || {
+        let mut s = Script::new();
+        s.send(Event::PodChanged(parse(&simple())));
+        s.send(Event::VolumesReady(uid("u1")));
+        s.send(Event::SandboxMade(uid("u1"), vec!["10.42.0.2".into()]));
+        s.check(image_ready("c"), "Pulled start:c.0");
+        // No new sandbox yet, in which the old start could come up.
+        s.check(Event::SandboxLost(uid("u1")), "SandboxChanged");
+        s
+    };
+    let at_s = WALL_S;
+    let mut s = to_start();
+    let started = Event::Started { uid: uid("u1"), container: "c".into(), attempt: 0, at_s };
+    s.check(started, "Created Started sandbox");
+    s.check(Event::SandboxMade(uid("u1"), vec!["10.42.0.3".into()]), "image:c");
+    s.check(image_ready("c"), "Pulled start:c.1");
+    let mut s = to_start();
+    let (fault, message) = (StartFault::Create, "its shim is gone".into());
+    let container = "c".into();
+    let failed = Event::StartFailed { uid: uid("u1"), container, attempt: 0, fault, message };
+    assert!(s.send(failed).contains("sandbox"));
+}
+
+/// An image that came after the shim had died was started without a sandbox (R1). Found beside seed 37.
+#[test]
+fn an_image_that_comes_after_its_sandbox_has_gone_waits() {
+    let mut s = Script::new();
+    s.send(Event::PodChanged(parse(&simple())));
+    s.send(Event::VolumesReady(uid("u1")));
+    s.check(Event::SandboxMade(uid("u1"), vec!["10.42.0.2".into()]), "image:c");
+    s.check(Event::SandboxLost(uid("u1")), "SandboxChanged sandbox");
+    s.check(image_ready("c"), "Pulled");
+    s.check(Event::SandboxMade(uid("u1"), vec!["10.42.0.3".into()]), "image:c");
+    s.check(image_ready("c"), "Pulled start:c.0");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::{
     Millis, Rng,
     cache::{Cache, Change},
     call::PatchType,
+    canary::Switch,
 };
 
 mod aggregation;
@@ -103,6 +104,8 @@ pub struct Config {
     pub keys: Arc<dyn Keys>,
     /// Nodes' shares of pod addresses are cut from this: IPv4, a prefix of 8 to 24 bits (`10.42.0.0/16`).
     pub pod_cidr: String,
+    /// What is done wrong on purpose.
+    pub canary: Switch,
 }
 
 /// All controllers, in the order in which they are stepped.
@@ -111,7 +114,7 @@ pub fn all(config: &Config) -> Vec<Box<dyn Controller>> {
     alloc::vec![
         Work::boxed(deployment::Deployments::default()),
         Work::boxed(replicaset::ReplicaSets::default()),
-        Work::boxed(gc::Collector::default()),
+        Work::boxed(gc::Collector::new(config.canary)),
         Work::boxed(pod_gc::PodGc::default()),
         Work::boxed(namespaces::Namespaces::default()),
         Work::boxed(nodes::lifecycle::Lifecycle::default()),

@@ -13,6 +13,7 @@ pub mod authz;
 pub mod bootstrap_policy;
 pub mod cache;
 pub mod call;
+pub mod canary;
 pub mod controllers;
 #[cfg(test)]
 mod fixture;

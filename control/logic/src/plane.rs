@@ -32,6 +32,7 @@ use crate::{
     authz::Authorizer,
     cache::{Cache, Change, ring::Ring, watch::Watches},
     call::{HttpRequest, Peer},
+    canary::Switch,
     registry::{
         answer,
         sequencer::{Ended, Key, Sequencer},
@@ -56,6 +57,8 @@ pub struct Config {
     pub kubernetes_service_ip: String,
     /// How the scheduler chooses among nodes.
     pub placement: PlacementProfile,
+    /// What is done wrong on purpose: nothing, outside the simulator.
+    pub canary: Switch,
 }
 
 impl Default for Config {
@@ -68,6 +71,7 @@ impl Default for Config {
             pod_cidr: "10.42.0.0/16".into(),
             kubernetes_service_ip: "10.43.0.1".into(),
             placement: PlacementProfile::default(),
+            canary: Switch::default(),
         }
     }
 }
@@ -234,15 +238,15 @@ impl ControlPlane {
         let mut rng = Rng(seed);
         // Never 0: a list at resourceVersion 0 could not be followed, for a watch from 0 means "from anything".
         let start = loaded.revision_reserved.0.max(1);
-        let sequencer = Sequencer::new(keys.clone(), start, rng.next_u64());
+        let sequencer = Sequencer::new(keys.clone(), start, rng.next_u64(), config.canary);
         let driven = drive::controllers(&config, keys.clone());
         let mut plane = Self {
             bootstrap: Bootstrap::default(),
+            watches: Watches::new(config.canary),
             config,
             keys,
             cache: Cache::default(),
             ring: Ring::new(start),
-            watches: Watches::default(),
             sequencer,
             authorizer: Authorizer::default(),
             rng,

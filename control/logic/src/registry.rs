@@ -26,6 +26,7 @@ use crate::{
     authz::Authorizer,
     cache::Cache,
     call::{Authorized, Call, PatchType, ResourceTarget, Target, Verb},
+    canary::Switch,
     kinds,
 };
 
@@ -114,6 +115,7 @@ pub(crate) struct Registry<'a> {
     pub(crate) authorizer: &'a Authorizer,
     pub(crate) now: Millis,
     pub(crate) rng: &'a mut Rng,
+    pub(crate) canary: Switch,
     /// For Warning headers.
     pub(crate) warnings: Vec<String>,
 }

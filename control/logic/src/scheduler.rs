@@ -29,6 +29,7 @@ use sched_core::Profile;
 use crate::{
     Millis, Rng,
     cache::{Cache, Change},
+    canary::{Canary, Switch},
     controllers::{About, Ask, Controller, ControllerCall, Note, Recorder, Same, Tone, about},
     scheduler::{
         backlog::Backlog,
@@ -82,12 +83,14 @@ pub struct Scheduler {
     bindings: usize,
     next_id: u64,
     recorder: Recorder,
+    canary: Switch,
 }
 
 impl Scheduler {
     /// Without nodes and pods.
-    pub fn new(placement: PlacementProfile) -> Self {
+    pub fn new(placement: PlacementProfile, canary: Switch) -> Self {
         Self {
+            canary,
             mirror: Mirror::new(placement.weights()),
             backlog: Backlog::default(),
             under_way: BTreeMap::new(),
@@ -243,6 +246,9 @@ impl Scheduler {
                 self.bindings += 1;
                 let id = self.number(Call::Bind { uid: uid.into(), node: node.clone() });
                 out.push(calls::bind(id, &pod, &node));
+                if self.canary.sings(Canary::BindsUnassumed) {
+                    self.mirror.forget(uid);
+                }
                 // Others may have waited to be near to it, or for the node that was kept for it.
                 if had_node || self.mirror.is_selected(uid) {
                     self.backlog.room_changed();

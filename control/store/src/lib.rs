@@ -12,12 +12,15 @@
 //! | [`archive`] | backup files, and where numbers begin after a restore (S2) |
 //! | `format` (feature `redb`) | the formats of redb's file, and how one becomes the next |
 //! | `faults` (feature `redb`) | disks that fail, fill up and lose power under redb |
+//! | `crash` (feature `redb`) | power cuts at every write that redb makes |
 //! | [`contract`] | the suite; `fuzz` runs any bytes against the model |
 
 use std::{error, fmt, sync::Arc};
 
 pub mod archive;
 pub mod contract;
+#[cfg(feature = "redb")]
+pub mod crash;
 #[cfg(feature = "redb")]
 pub mod faults;
 #[cfg(feature = "redb")]

@@ -7,7 +7,7 @@
 use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -23,6 +23,8 @@ use crate::{
 };
 
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
+/// What the name of a store ends in while it is being made.
+const MAKING: &str = ".making";
 
 /// A store in a redb file.
 pub struct RedbStore {
@@ -59,25 +61,35 @@ impl RedbStore {
 
     /// As [`RedbStore::open`], and says what becomes of a store of an older format.
     pub fn open_upgrading(path: &Path, upgrade: Upgrade<'_>) -> Result<Self, StoreError> {
-        let name = path.display().to_string();
-        let told = |e: std::io::Error| StoreError::new(format!("opening the store {name}"), e);
-        let is_new = !path.exists();
-        let file: File = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(told)?;
-        let backend = FileBackend::new(file)
-            .map_err(|e| StoreError::new(format!("opening the store {name}"), e))?;
-        let store = Self::with(backend, &name, KNOWN, upgrade)?;
-        if is_new && let Some(parent) = path.parent() {
-            // The file's name must survive a power cut as its content does.
+        if path.exists() {
+            return Self::open_file(path, OpenOptions::new().read(true).write(true), path, upgrade);
+        }
+        // A file that a power cut left half made cannot be opened: it gets its name when it is whole.
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(MAKING);
+        let beside = PathBuf::from(beside);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let store = Self::open_file(&beside, &options, path, upgrade)?;
+        let told = |e| StoreError::new(format!("making the store {}", store.name), e);
+        std::fs::rename(&beside, path).map_err(told)?;
+        if let Some(parent) = path.parent() {
             File::open(parent).and_then(|dir| dir.sync_all()).map_err(told)?;
         }
         Ok(store)
+    }
+
+    fn open_file(
+        path: &Path,
+        options: &OpenOptions,
+        name: &Path,
+        upgrade: Upgrade<'_>,
+    ) -> Result<Self, StoreError> {
+        let name = name.display().to_string();
+        let what = || format!("opening the store {name}");
+        let file = options.open(path).map_err(|e| StoreError::new(what(), e))?;
+        let backend = FileBackend::new(file).map_err(|e| StoreError::new(what(), e))?;
+        Self::with(backend, &name, KNOWN, upgrade)
     }
 
     /// Opens what a backend of the caller's holds; `name` is for errors.

@@ -56,10 +56,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Draws a script. It ends with a Deployment that can be satisfied and without a guest.
-    pub fn draw(rng: &mut Rng) -> Self {
+    /// Draws a script of about so many lines. It ends with a Deployment that can be satisfied and without a guest.
+    pub fn draw(lines: u64, rng: &mut Rng) -> Self {
         let mut script = vec![Line::Create];
-        for _ in 0..rng.between(3, 10) {
+        for _ in 0..lines {
             script.push(Line::Wait(rng.pick(&[100, 2_000, 10_000, 40_000], 0)));
             match rng.below(8) {
                 0..=1 => script.push(Line::Scale(rng.below(8))),

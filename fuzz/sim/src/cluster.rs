@@ -1,5 +1,7 @@
 //! A whole cluster in one thread: every message, timer and accident is an event in one queue, ordered by simulated time.
 
+mod weather;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use coracle_control_logic::{
@@ -9,10 +11,12 @@ use coracle_control_logic::{
 use coracle_store::mem::Fault;
 
 use crate::{
+    Canary,
+    chaos::Chaos,
     checker::{Checker, WATCHED},
     client::Client,
     limits,
-    node::Node,
+    node::{Cut, Node},
     promises,
     rng::Rng,
     server::{Caller, Out, Server},
@@ -21,9 +25,6 @@ use crate::{
     world::World,
     writer::{Writer, check_counter},
 };
-
-/// Writers of each world.
-const WRITERS: usize = 2;
 
 enum Ev {
     Start,
@@ -36,6 +37,8 @@ enum Ev {
     News(Caller, News),
     Host(usize, HostEvent),
     Mischief,
+    /// The right time reaches the control plane (`None`) or a board.
+    SetClock(Option<usize>),
 }
 
 /// Counts of a run.
@@ -59,8 +62,12 @@ pub struct Report {
     pub accidents: u64,
     /// Containers that were started.
     pub containers: u64,
+    /// Deeds of the chaos user.
+    pub deeds: u64,
     /// Calm until all was settled, in ms.
     pub settled_ms: u64,
+    /// All of it, in ms.
+    pub simulated_ms: u64,
 }
 
 /// The cluster.
@@ -73,9 +80,12 @@ pub struct Cluster {
     world: World,
     server: Server,
     client: Client,
+    chaos: Chaos,
     writers: Vec<Writer>,
     checkers: Vec<Checker>,
     nodes: Vec<Node>,
+    /// Messages of these arrive no earlier, in ms.
+    stalled: BTreeMap<Actor, u64>,
     /// Open streams, with when their last bytes arrive.
     streams: BTreeMap<Caller, u64>,
     /// Streams that broke: nothing of them arrives any more.
@@ -94,26 +104,29 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// A cluster in which nothing runs yet.
-    pub fn new(world: &World, rng: &mut Rng) -> Self {
+    pub fn new(world: &World, rng: &mut Rng, trace: Trace, canary: Canary) -> Self {
         let nodes = usize::try_from(world.nodes).unwrap_or(1);
         let mut this = Self {
             now_ms: limits::BEGIN_MS,
             queue: BTreeMap::new(),
             next_event: 0,
             next_tag: 0,
-            client: Client::draw(&mut rng.fork()),
+            client: Client::draw(world.lines, &mut rng.fork()),
+            chaos: Chaos::new(world),
             rng: rng.fork(),
             world: world.clone(),
-            server: Server::new(),
-            writers: (0..WRITERS).map(Writer::new).collect(),
+            server: Server::new(canary.plane),
+            writers: (0..usize::try_from(world.writers).unwrap_or(2)).map(Writer::new).collect(),
             checkers: WATCHED.into_iter().map(Checker::new).collect(),
-            nodes: (0..nodes).map(|index| Node::new(index, world)).collect(),
+            nodes: (0..nodes).map(|index| Node::new(index, world, canary.agent)).collect(),
+            stalled: BTreeMap::new(),
             streams: BTreeMap::new(),
             broken: BTreeSet::new(),
             deaf: BTreeSet::new(),
-            trace: Trace::default(),
+            trace,
             accidents: 0,
         };
+        this.draw_clocks();
         this.push(0, Ev::Start);
         for index in 0..nodes {
             this.push(50, Ev::StartAgent(index));
@@ -129,6 +142,10 @@ impl Cluster {
     pub fn begin(&mut self) -> Result<(), String> {
         self.with(Actor::Client, |this, scene| {
             this.client.start(scene);
+            Ok(())
+        })?;
+        self.with(Actor::Chaos, |this, scene| {
+            this.chaos.start(scene);
             Ok(())
         })?;
         for index in 0..self.writers.len() {
@@ -158,23 +175,14 @@ impl Cluster {
             }
             let ((at, _), event) = entry.remove_entry();
             self.now_ms = at;
-            if self.trace.events >= limits::EVENTS_MAX {
-                return Err(format!("L1: {} events and no end", limits::EVENTS_MAX));
+            let most = limits::EVENTS_MAX + self.since_begin_ms() * limits::EVENTS_PER_MS_MAX;
+            if most <= self.trace.events {
+                return Err(format!("L1: {most} events and no end"));
             }
             self.event(event)?;
         }
         self.now_ms = until;
         Ok(())
-    }
-
-    /// The weather is gone; writers write no more.
-    pub fn calm(&mut self) {
-        self.world = self.world.calm();
-        for node in &mut self.nodes {
-            node.cut_off_until = 0;
-            node.weather(&self.world);
-        }
-        self.writers.iter_mut().for_each(|writer| writer.stopped = true);
     }
 
     /// Simulated time since the beginning, in ms.
@@ -186,6 +194,9 @@ impl Cluster {
     pub fn unsettled(&self) -> Option<String> {
         if !self.client.is_done() {
             return Some(format!("the client's script: {:?}", self.client));
+        }
+        if !self.chaos.is_done(&self.server.history) {
+            return Some("the chaos user has not taken everything back".into());
         }
         if !self.server.is_ready() {
             return Some("the control plane is not ready".into());
@@ -223,7 +234,9 @@ impl Cluster {
             listed,
             accidents: self.accidents,
             containers: self.nodes.iter().map(|node| node.runtime.started).sum(),
+            deeds: self.chaos.deeds,
             settled_ms: 0,
+            simulated_ms: self.since_begin_ms(),
         }
     }
 
@@ -232,23 +245,31 @@ impl Cluster {
         self.queue.insert((self.now_ms + ms, self.next_event), event);
     }
 
-    fn delay(&mut self) -> u64 {
-        self.rng.between(1, self.world.delay_ms)
+    /// The newest lines of what happened.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        self.trace.take_lines()
+    }
+
+    /// How long a message of or to this one is on its way, in ms.
+    fn delay(&mut self, actor: Actor) -> u64 {
+        let stalled = self.stalled.get(&actor).map_or(0, |until| until.saturating_sub(self.now_ms));
+        stalled + self.rng.between(1, self.world.delay_ms)
     }
 
     fn life(&self, actor: Actor) -> u64 {
         match actor {
             Actor::Node(index) => self.nodes.get(index).map_or(0, |node| node.life),
-            Actor::Client | Actor::Writer(_) | Actor::Checker(_) => 0,
+            Actor::Client | Actor::Chaos | Actor::Writer(_) | Actor::Checker(_) => 0,
         }
     }
 
-    fn is_cut_off(&self, actor: Actor) -> bool {
+    /// Whether messages do not come through, in this direction.
+    fn is_cut_off(&self, actor: Actor, direction: Cut) -> bool {
         match actor {
-            Actor::Node(index) => {
-                self.nodes.get(index).is_some_and(|node| self.now_ms < node.cut_off_until)
-            }
-            Actor::Client | Actor::Writer(_) | Actor::Checker(_) => false,
+            Actor::Node(index) => self.nodes.get(index).is_some_and(|node| {
+                self.now_ms < node.cut_off_until && [direction, Cut::Both].contains(&node.cut)
+            }),
+            Actor::Client | Actor::Chaos | Actor::Writer(_) | Actor::Checker(_) => false,
         }
     }
 
@@ -258,15 +279,24 @@ impl Cluster {
         actor: Actor,
         act: impl FnOnce(&mut Parts<'_>, &mut Scene<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
+        let wall_ms = match actor {
+            Actor::Node(index) => {
+                self.nodes.get(index).map_or(self.now_ms, |node| node.clock.wall(self.now_ms))
+            }
+            Actor::Client | Actor::Chaos | Actor::Writer(_) | Actor::Checker(_) => self.now_ms,
+        };
         let mut scene = Scene {
             now_ms: self.now_ms,
+            wall_ms,
             rng: &mut self.rng,
             history: &self.server.history,
+            trace: &mut self.trace,
             orders: Vec::new(),
             next_tag: &mut self.next_tag,
         };
         let mut parts = Parts {
             client: &mut self.client,
+            chaos: &mut self.chaos,
             writers: &mut self.writers,
             checkers: &mut self.checkers,
             nodes: &mut self.nodes,
@@ -291,27 +321,38 @@ impl Cluster {
     }
 
     fn call(&mut self, caller: Caller, http: HttpRequest) {
-        let cut_off = self.is_cut_off(caller.actor);
+        if self.rng.chance(self.world.refuse) {
+            let ms = self.delay(caller.actor);
+            self.push(ms, Ev::News(caller, News::Lost(caller.tag)));
+            return;
+        }
+        let cut_off = self.is_cut_off(caller.actor, Cut::ToServer);
         if cut_off || self.rng.chance(self.world.lose) {
             let ms = self.rng.between(1, limits::CALL_MS);
             self.push(ms, Ev::News(caller, News::Lost(caller.tag)));
-            self.deaf.insert(caller);
             // Half of what is lost was the answer.
             if cut_off || self.rng.chance(500) {
                 return;
             }
+            self.deaf.insert(caller);
         }
-        let ms = self.delay();
+        let ms = self.delay(caller.actor);
         self.push(ms, Ev::Arrive(caller, http));
     }
 
     fn event(&mut self, event: Ev) -> Result<(), String> {
+        if let Some(ms) = self.paused_ms(&event) {
+            // In their order: what came first has the smaller number.
+            self.push(ms, event);
+            return Ok(());
+        }
         let mut out = Vec::new();
         match event {
             Ev::Start => {
                 self.trace.note(self.now_ms, "start", &[]);
                 if !self.server.is_up() {
                     let seed = self.rng.draw();
+                    self.born(None);
                     self.server.start(self.now_ms, seed, &mut out)?;
                     self.check_writes()?;
                 }
@@ -331,6 +372,7 @@ impl Cluster {
             Ev::Arrive(caller, http) => {
                 self.trace.note(self.now_ms, "arrive", &[caller.tag, http.body.bytes.len() as u64]);
                 self.trace.bytes(http.path.as_bytes());
+                self.trace.say(self.now_ms, || told(caller, &http));
                 self.server.ask(self.now_ms, caller, http, &mut out)?;
             }
             Ev::Gone(caller) => {
@@ -339,8 +381,9 @@ impl Cluster {
             }
             Ev::Commit(epoch) if epoch == self.server.epoch => {
                 self.trace.note(self.now_ms, "commit", &[epoch]);
-                let fails = self.rng.chance(self.world.fail_commit);
-                let kept = self.rng.chance(500);
+                let full = self.now_ms < self.server.full_until;
+                let fails = full || self.rng.chance(self.world.fail_commit);
+                let kept = !full && self.rng.chance(500);
                 let fault = fails.then_some(if kept { Fault::Kept } else { Fault::Lost });
                 self.server.commit(self.now_ms, fault, &mut out)?;
                 promises::not_over_committed(&self.server.history, &self.nodes)?;
@@ -358,6 +401,10 @@ impl Cluster {
             Ev::Host(index, event) => {
                 self.trace.note(self.now_ms, "host", &[index as u64]);
                 self.with_node(index, |node, scene| node.host(event, scene))?;
+            }
+            Ev::SetClock(whose) => {
+                self.trace.note(self.now_ms, "clock set", &[whose.map_or(0, |at| at as u64 + 1)]);
+                self.set_clock(whose, self.now_ms);
             }
             Ev::Mischief => {
                 self.push(limits::MISCHIEF_MS, Ev::Mischief);
@@ -389,20 +436,20 @@ impl Cluster {
                 if self.deaf.remove(&caller) {
                     return;
                 }
-                let ms = self.delay();
+                let ms = self.delay(caller.actor);
                 let tag = caller.tag;
-                let lost = self.is_cut_off(caller.actor);
+                let lost = self.is_cut_off(caller.actor, Cut::FromServer);
                 let news = if lost { News::Lost(tag) } else { News::Answer(tag, code, bytes) };
                 self.push(ms, Ev::News(caller, news));
             }
             Out::Lost(caller) => {
                 if !self.deaf.remove(&caller) {
-                    let ms = self.delay();
+                    let ms = self.delay(caller.actor);
                     self.push(ms, Ev::News(caller, News::Lost(caller.tag)));
                 }
             }
             Out::Opened(caller, watch) => {
-                let ms = self.delay();
+                let ms = self.delay(caller.actor);
                 if self.deaf.remove(&caller) {
                     self.push(ms, Ev::Gone(caller));
                     return;
@@ -426,8 +473,9 @@ impl Cluster {
                 let ms = self.rng.between(1, self.world.commit_ms);
                 self.push(ms, Ev::Commit(epoch));
             }
-            Out::WakeAt(at) => {
-                self.push(at.saturating_sub(self.now_ms).max(1), Ev::Tick(epoch));
+            Out::WakeIn(ms) => {
+                let ms = self.server.clock.really(ms).max(1);
+                self.push(ms, Ev::Tick(epoch));
             }
         }
     }
@@ -435,7 +483,7 @@ impl Cluster {
     /// The last bytes of a stream were sent: after them comes its end.
     fn end_stream(&mut self, caller: Caller) {
         let Some(last) = self.streams.remove(&caller) else { return };
-        let at = last.max(self.now_ms + self.delay()) - self.now_ms;
+        let at = last.max(self.now_ms + self.delay(caller.actor)) - self.now_ms;
         self.push(at, Ev::News(caller, News::Closed(caller.tag)));
     }
 
@@ -443,7 +491,7 @@ impl Cluster {
     fn break_stream(&mut self, caller: Caller) {
         self.streams.remove(&caller);
         self.broken.insert(caller);
-        let (there, here) = (self.delay(), self.delay());
+        let (there, here) = (self.delay(caller.actor), self.delay(caller.actor));
         self.push(there, Ev::Gone(caller));
         self.push(here, Ev::News(caller, News::Closed(caller.tag)));
     }
@@ -455,10 +503,18 @@ impl Cluster {
         let (bytes, poll) = self.server.pull(watch);
         self.trace.note(self.now_ms, "pull", &[caller.tag, bytes.len() as u64]);
         if !bytes.is_empty() {
-            let at = self.now_ms + self.delay();
+            let at = self.now_ms + self.delay(caller.actor);
             let last = self.streams.entry(caller).or_default();
             *last = at.max(*last);
             let ms = *last - self.now_ms;
+            if self.rng.chance(self.world.break_frame) {
+                let half = bytes.get(..bytes.len() / 2).unwrap_or_default().to_vec();
+                self.streams.remove(&caller);
+                self.push(ms, Ev::News(caller, News::Bytes(caller.tag, half)));
+                self.push(ms, Ev::News(caller, News::Closed(caller.tag)));
+                self.push(ms, Ev::Gone(caller));
+                return;
+            }
             self.push(ms, Ev::News(caller, News::Bytes(caller.tag, bytes)));
         }
         match poll {
@@ -470,8 +526,12 @@ impl Cluster {
 
     fn news(&mut self, caller: Caller, news: &News) -> Result<(), String> {
         let is_stale = caller.life != self.life(caller.actor);
-        if self.broken.contains(&caller) && !matches!(news, News::Closed(_)) {
+        let is_end = matches!(news, News::Closed(_));
+        if self.broken.contains(&caller) && !is_end {
             return Ok(());
+        }
+        if is_end {
+            self.broken.remove(&caller);
         }
         if is_stale {
             if self.streams.remove(&caller).is_some() {
@@ -482,6 +542,7 @@ impl Cluster {
         self.trace.news(self.now_ms, news);
         match caller.actor {
             Actor::Client => self.with(caller.actor, |parts, scene| parts.client.news(news, scene)),
+            Actor::Chaos => self.with(caller.actor, |parts, scene| parts.chaos.news(news, scene)),
             Actor::Writer(index) => self.with(caller.actor, |parts, scene| {
                 parts.writers.get_mut(index).map_or(Ok(()), |writer| writer.news(news, scene))
             }),
@@ -491,78 +552,20 @@ impl Cluster {
             Actor::Node(index) => self.with_node(index, |node, scene| node.news(news, scene)),
         }
     }
-
-    fn restart_later(&mut self) {
-        self.accidents += 1;
-        let ms = self.rng.between(10, limits::DOWN_MS_MAX);
-        self.push(ms, Ev::Start);
-    }
-
-    fn mischief(&mut self, out: &mut Vec<Out>) -> Result<(), String> {
-        let world = self.world.clone();
-        if self.server.is_up() && self.rng.chance(world.power_cut) {
-            self.trace.note(self.now_ms, "power cut", &[]);
-            let reached = self.rng.chance(500);
-            self.server.cut_power(reached, out)?;
-            self.restart_later();
-        }
-        for caller in self.streams.keys().copied().collect::<Vec<_>>() {
-            if self.rng.chance(world.break_stream) {
-                self.break_stream(caller);
-            }
-        }
-        for index in 0..self.nodes.len() {
-            self.trouble(index, &world)?;
-        }
-        Ok(())
-    }
-
-    fn trouble(&mut self, index: usize, world: &World) -> Result<(), String> {
-        let is_up = self.nodes.get(index).is_some_and(Node::is_up);
-        if is_up && self.rng.chance(world.agent_restart) {
-            self.trace.note(self.now_ms, "agent killed", &[index as u64]);
-            self.with_node(index, |node, scene| node.kill(scene))?;
-            self.agent_later(index);
-        } else if is_up && self.rng.chance(world.reboot) {
-            self.trace.note(self.now_ms, "reboot", &[index as u64]);
-            self.nodes.get_mut(index).into_iter().for_each(Node::reboot);
-            self.agent_later(index);
-        }
-        if self.rng.chance(world.shim_death) {
-            self.with_node(index, Node::lose_shim)?;
-        }
-        if self.rng.chance(world.crash) {
-            self.with_node(index, |node, scene| {
-                node.crash(scene);
-                Ok(())
-            })?;
-        }
-        if self.rng.chance(world.cut_off) {
-            let until = self.now_ms + self.rng.between(1_000, limits::CUT_OFF_MS_MAX);
-            self.nodes.get_mut(index).into_iter().for_each(|node| node.cut_off_until = until);
-            let of = |caller: &&Caller| caller.actor == Actor::Node(index);
-            for caller in self.streams.keys().filter(of).copied().collect::<Vec<_>>() {
-                self.break_stream(caller);
-            }
-        }
-        Ok(())
-    }
-
-    fn agent_later(&mut self, index: usize) {
-        self.accidents += 1;
-        let of = |caller: &&Caller| caller.actor == Actor::Node(index);
-        for caller in self.streams.keys().filter(of).copied().collect::<Vec<_>>() {
-            self.break_stream(caller);
-        }
-        let ms = self.rng.between(10, limits::DOWN_MS_MAX);
-        self.push(ms, Ev::StartAgent(index));
-    }
 }
 
 /// Everyone who acts.
 struct Parts<'a> {
     client: &'a mut Client,
+    chaos: &'a mut Chaos,
     writers: &'a mut Vec<Writer>,
     checkers: &'a mut Vec<Checker>,
     nodes: &'a mut Vec<Node>,
+}
+
+/// A request in a line.
+fn told(caller: Caller, http: &HttpRequest) -> String {
+    let body = String::from_utf8_lossy(&http.body.bytes);
+    let body: String = body.chars().take(200).collect();
+    format!("{:?} {} {} {} {body}", caller.actor, caller.tag, http.method, http.path)
 }

@@ -8,6 +8,7 @@ use std::{
 
 use coracle_agent_logic::{
     Action, Agent, Event, Millis, Now, Pod, PodUid,
+    canary::Switch,
     event::{ImageFacts, ImageFault, ImageOrigin, StartFault},
     fake::{Process, Runtime},
     node::{self, NodeFacts},
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use crate::{
     client::NO_IMAGE,
+    clock::Clock,
     reflector::{Reflector, Seen},
     register::Registration,
     wire::{HostEvent, Method, News, Order, Scene, Tag, request, text},
@@ -31,6 +33,17 @@ enum Pending {
     Forgotten,
 }
 
+/// Which messages between a board and the control plane are lost.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// All.
+    Both,
+    /// Those of the agent.
+    ToServer,
+    /// Those to the agent.
+    FromServer,
+}
+
 /// One board.
 #[derive(Debug)]
 pub struct Node {
@@ -42,6 +55,12 @@ pub struct Node {
     pub life: u64,
     /// Messages are lost until then, in ms.
     pub cut_off_until: u64,
+    /// Which of them.
+    pub cut: Cut,
+    /// Its agent stands still until then, in ms.
+    pub paused_until: u64,
+    /// Its clocks.
+    pub clock: Clock,
     agent: Option<Agent>,
     disk: BTreeMap<PodUid, (Arc<Pod>, Option<Value>)>,
     /// What shims hold.
@@ -53,12 +72,17 @@ pub struct Node {
     wake: Option<(Tag, u64)>,
     /// When each living attempt was asked to stop, in this life of the agent, in ms (R6).
     asked_to_stop: BTreeMap<(PodUid, String, u32), u64>,
+    /// Pods whose sandbox the agent knows to be there, in this life (R1).
+    caged: BTreeSet<PodUid>,
+    canary: Switch,
     fail_action: u64,
+    slow_action: u64,
+    deaf: u64,
 }
 
 impl Node {
     /// A board without an agent.
-    pub fn new(index: usize, world: &World) -> Self {
+    pub fn new(index: usize, world: &World, canary: Switch) -> Self {
         let name = format!("board{index}");
         let peer = Peer {
             common_name: format!("system:node:{name}"),
@@ -88,6 +112,9 @@ impl Node {
             facts,
             life: 0,
             cut_off_until: 0,
+            cut: Cut::Both,
+            paused_until: 0,
+            clock: Clock::default(),
             agent: None,
             disk: BTreeMap::new(),
             runtime: Runtime::default(),
@@ -95,7 +122,11 @@ impl Node {
             acts: BTreeMap::new(),
             wake: None,
             asked_to_stop: BTreeMap::new(),
+            canary,
+            caged: BTreeSet::new(),
             fail_action: 0,
+            slow_action: 0,
+            deaf: 0,
         }
     }
 
@@ -123,7 +154,7 @@ impl Node {
     /// A promise is broken.
     pub fn start(&mut self, scene: &mut Scene<'_>) -> Result<(), String> {
         self.life += 1;
-        self.agent = Some(Agent::new(self.facts.ips.clone()));
+        self.agent = Some(Agent::new(self.facts.ips.clone()).with_canary(self.canary));
         for (pod, status) in self.disk.values().cloned().collect::<Vec<_>>() {
             self.step(Event::FromDisk(pod, status), scene)?;
         }
@@ -180,7 +211,8 @@ impl Node {
             of.containers.iter().find(|(_, process)| matches!(process, Process::Runs(_)))
         });
         if let Some(((name, attempt), _)) = running {
-            let exits = HostEvent::Exits(uid, name.clone(), *attempt, 1);
+            let code = scene.rng.pick(&[0, 1, 137], 1);
+            let exits = HostEvent::Exits(uid, name.clone(), *attempt, code);
             scene.orders.push(Order::Host(1, exits));
         }
     }
@@ -195,6 +227,8 @@ impl Node {
     /// Sets the weather.
     pub fn weather(&mut self, world: &World) {
         self.fail_action = world.fail_action;
+        self.slow_action = world.slow_action;
+        self.deaf = world.deaf;
     }
 
     /// Something happens on the board by itself.
@@ -204,7 +238,7 @@ impl Node {
     pub fn host(&mut self, event: HostEvent, scene: &mut Scene<'_>) -> Result<(), String> {
         match event {
             HostEvent::Exits(uid, name, attempt, code) => {
-                if self.runtime.end(&uid, &name, attempt, code, wall_s(scene.now_ms)) {
+                if self.runtime.end(&uid, &name, attempt, code, wall_s(scene.wall_ms)) {
                     let ms = scene.rng.between(1, 50);
                     scene.orders.push(Order::Host(ms, HostEvent::Told(uid, name, attempt)));
                 }
@@ -290,7 +324,19 @@ impl Node {
 
     fn step(&mut self, event: Event, scene: &mut Scene<'_>) -> Result<(), String> {
         let Some(agent) = &mut self.agent else { return Ok(()) };
-        let now = Now { mono: Millis(scene.now_ms), wall_s: wall_s(scene.now_ms) };
+        let mono = self.clock.mono(scene.now_ms);
+        let now = Now { mono: Millis(mono), wall_s: wall_s(scene.wall_ms) };
+        let name = &self.name;
+        scene.trace.say(scene.now_ms, || format!("{name}: {event:?}"));
+        match &event {
+            Event::Recovered(found) => {
+                let alive = found.iter().filter(|one| one.alive);
+                self.caged = alive.map(|one| one.uid.clone()).collect();
+            }
+            Event::SandboxMade(uid, _) => _ = self.caged.insert(uid.clone()),
+            Event::SandboxLost(uid) | Event::TornDown(uid) => _ = self.caged.remove(uid),
+            _ => {}
+        }
         let mut actions = Vec::new();
         agent.step(now, event, &mut actions);
         self.wake = None;
@@ -304,34 +350,43 @@ impl Node {
     fn begin(&mut self, action: Action, scene: &mut Scene<'_>) -> Result<(), String> {
         match action {
             Action::WakeAt(at) => {
-                let tag = scene.after(at.0.saturating_sub(scene.now_ms).max(1));
+                let ms = at.0.saturating_sub(self.clock.mono(scene.now_ms));
+                let tag = scene.after(self.clock.really(ms).max(1));
                 self.wake = Some((tag, at.0));
                 return Ok(());
             }
             Action::Tell(uid, tale) => {
                 let Some(pod) = self.pod_of(&uid) else { return Ok(()) };
-                let body = crate::register::event(&self.name, &pod, &tale, scene.now_ms, scene.rng);
+                let body =
+                    crate::register::event(&self.name, &pod, &tale, scene.wall_ms, scene.rng);
                 let url = format!("/api/v1/namespaces/{}/events", pod.meta.namespace);
                 let tag = scene.call(request(&self.peer, Method::Post, &url, &body));
                 self.calls.insert(tag, Pending::Forgotten);
                 return Ok(());
             }
+            Action::Start(ref uid, ref name, _) if !self.caged.contains(uid) => {
+                return Err(format!("R1: {name} of pod {uid} is started without a sandbox"));
+            }
+            Action::Start(..) => {}
             Action::Stop(ref uid, ref name, attempt) => {
                 let of = (uid.clone(), name.clone(), attempt);
-                self.asked_to_stop.entry(of).or_insert(scene.now_ms);
+                let mono = self.clock.mono(scene.now_ms);
+                self.asked_to_stop.entry(of).or_insert(mono);
             }
             Action::Kill(ref uid, ref name, attempt) => self.may_kill(uid, name, attempt, scene)?,
             Action::Keep(_)
             | Action::PrepareVolumes(_)
             | Action::MakeSandbox(_)
             | Action::EnsureImage(..)
-            | Action::Start(..)
             | Action::TearDown(_)
             | Action::Forget(_)
             | Action::PatchStatus(..)
             | Action::Delete(_) => {}
         }
         let most = if scene.rng.chance(100) { 2_000 } else { 30 };
+        let most = if scene.rng.chance(self.slow_action) { 60_000 } else { most };
+        let name = &self.name;
+        scene.trace.say(scene.now_ms, || format!("{name}: begins {}", short(&action)));
         let ms = scene.rng.between(1, most);
         let tag = scene.after(ms);
         self.acts.insert(tag, action);
@@ -353,7 +408,7 @@ impl Node {
         };
         let deletion = pod.meta.deletion_grace_period_seconds.and_then(|s| u64::try_from(s).ok());
         let grace_s = deletion.or(pod.spec.termination_grace_period_seconds).unwrap_or(30);
-        let given_ms = scene.now_ms - asked;
+        let given_ms = self.clock.mono(scene.now_ms) - asked;
         if given_ms < (grace_s * 1000).max(1000) {
             return Err(format!("R6: {name} of pod {uid} got {given_ms} ms of {grace_s} s"));
         }
@@ -392,6 +447,9 @@ impl Node {
             }
             Action::Stop(uid, name, attempt) => {
                 // Most listen; some take longer than they are given.
+                if scene.rng.chance(self.deaf) {
+                    return Ok(vec![]);
+                }
                 let ms = scene.rng.pick(&[10, 500, 3_000, 20_000, 100_000], 10);
                 let exits = HostEvent::Exits(uid, name, attempt, 0);
                 scene.orders.push(Order::Host(ms, exits));
@@ -450,7 +508,7 @@ impl Node {
         fails: bool,
         scene: &Scene<'_>,
     ) -> Result<Vec<Event>, String> {
-        let now_s = wall_s(scene.now_ms);
+        let now_s = wall_s(scene.wall_ms);
         // The shell looks the pod up again before it starts anything.
         let process = match self.pod_of(&uid) {
             Some(_) if !fails => self.runtime.start(&uid, &name, attempt, now_s)?,
@@ -505,6 +563,12 @@ impl Node {
 
 fn url(pod: &Pod) -> String {
     format!("/api/v1/namespaces/{}/pods/{}", pod.meta.namespace, pod.meta.name)
+}
+
+/// An action in a line.
+fn short(action: &Action) -> String {
+    let text = format!("{action:?}");
+    text.chars().take(200).collect()
 }
 
 fn wall_s(ms: u64) -> i64 {

@@ -93,7 +93,7 @@ impl Registration {
 
     fn status_news(&mut self, news: &News, scene: &mut Scene<'_>) {
         let url = format!("/api/v1/nodes/{}", self.facts.name);
-        let now_s = i64::try_from(scene.now_ms / 1000).unwrap_or(0);
+        let now_s = i64::try_from(scene.wall_ms / 1000).unwrap_or(0);
         let http = match (self.step, news) {
             (Step::Rest, News::Timer(_)) => {
                 if std::mem::take(&mut self.contradicted) {
@@ -147,7 +147,7 @@ impl Registration {
     fn lease_news(&mut self, news: &News, scene: &mut Scene<'_>) {
         let collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
         let name = &self.facts.name;
-        let micro = coracle_api::time::rfc3339_micro(scene.now_ms * 1000);
+        let micro = coracle_api::time::rfc3339_micro(scene.wall_ms * 1000);
         let spec = json!({"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": micro});
         let http = match (self.lease.1, news) {
             (false, News::Timer(_)) => {

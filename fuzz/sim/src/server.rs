@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use coracle_control_logic::{
     Millis,
     call::HttpRequest,
+    canary::Switch,
     plane::{
         Action, Config, ControlPlane, Event, RequestId, Response, ResponseBody, WatchId, WatchPoll,
     },
@@ -16,8 +17,10 @@ use coracle_store::{
 };
 
 use crate::{
+    clock::Clock,
     history::History,
-    wire::{Actor, Tag},
+    trace::Trace,
+    wire::{Actor, Tag, json, revision},
 };
 
 /// Who waits for an answer.
@@ -46,18 +49,25 @@ pub enum Out {
     Ended(Caller),
     /// A commit is under way.
     Committing,
-    /// Tick then.
-    WakeAt(u64),
+    /// Tick after so many ms.
+    WakeIn(u64),
 }
 
 /// A control plane, its disk, and who waits for it.
 pub struct Server {
+    canary: Switch,
     disk: MemDisk,
     keys: Arc<FakeKeys>,
     life: Option<Life>,
     next_request: u64,
     /// Counted up with each life.
     pub epoch: u64,
+    /// Its machine's clock.
+    pub clock: Clock,
+    /// Commits fail until then, in ms: the disk is full.
+    pub full_until: u64,
+    /// Leases by the numbers under which they were answered: volatile numbers are on no disk (S2).
+    leases: BTreeMap<u64, u64>,
     /// All that was written.
     pub history: History,
 }
@@ -65,10 +75,13 @@ pub struct Server {
 struct Life {
     plane: ControlPlane,
     store: MemStore,
-    asked: BTreeMap<RequestId, Caller>,
+    /// Who asked, and whether it wrote a Lease.
+    asked: BTreeMap<RequestId, (Caller, bool)>,
     streams: BTreeMap<WatchId, (RequestId, Caller)>,
     committing: Option<(Vec<Txn>, Revision)>,
     wake_at: Option<u64>,
+    /// What the clock said last, and when: it never sinks in one life, as in the shell.
+    clock: (u64, u64),
 }
 
 impl std::fmt::Debug for Server {
@@ -79,13 +92,17 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// An empty disk, and nothing running on it.
-    pub fn new() -> Self {
+    pub fn new(canary: Switch) -> Self {
         Self {
+            canary,
             disk: MemDisk::default(),
             keys: Arc::new(FakeKeys::new(7)),
             life: None,
             next_request: 0,
             epoch: 0,
+            clock: Clock::default(),
+            full_until: 0,
+            leases: BTreeMap::new(),
             history: History::default(),
         }
     }
@@ -108,8 +125,9 @@ impl Server {
         let mut store = MemStore::open(&self.disk);
         let loaded = store.load().map_err(|error| error.to_string())?;
         self.history.same_as(&loaded.entries)?;
-        let now = Millis(now_ms);
-        let plane = ControlPlane::new(Config::default(), self.keys.clone(), loaded, now, seed)
+        let now = Millis(self.clock.wall(now_ms));
+        let config = Config { canary: self.canary, ..Config::default() };
+        let plane = ControlPlane::new(config, self.keys.clone(), loaded, now, seed)
             .map_err(|error| format!("S1: the control plane does not start again: {error}"))?;
         self.epoch += 1;
         self.life = Some(Life {
@@ -119,6 +137,7 @@ impl Server {
             streams: BTreeMap::new(),
             committing: None,
             wake_at: None,
+            clock: (now.0, now_ms),
         });
         self.step(now_ms, Event::Tick, out)
     }
@@ -140,7 +159,8 @@ impl Server {
         };
         self.next_request += 1;
         let id = RequestId(self.next_request);
-        life.asked.insert(id, caller);
+        let is_lease = http.method != "GET" && http.path.contains("/leases");
+        life.asked.insert(id, (caller, is_lease));
         self.step(now_ms, Event::Request(id, http), out)
     }
 
@@ -150,7 +170,7 @@ impl Server {
     /// A promise is broken.
     pub fn gone(&mut self, now_ms: u64, caller: Caller, out: &mut Vec<Out>) -> Result<(), String> {
         let Some(life) = &mut self.life else { return Ok(()) };
-        let asked = life.asked.iter().find(|(_, who)| **who == caller).map(|(id, _)| *id);
+        let asked = life.asked.iter().find(|(_, (who, _))| *who == caller).map(|(id, _)| *id);
         let stream = life.streams.iter().find(|(_, (_, who))| *who == caller);
         let stream = stream.map(|(watch, (id, _))| (*watch, *id));
         if let Some((watch, _)) = stream {
@@ -166,8 +186,9 @@ impl Server {
     /// # Errors
     /// A promise is broken.
     pub fn tick(&mut self, now_ms: u64, out: &mut Vec<Out>) -> Result<(), String> {
+        let now = self.now(now_ms);
         let Some(life) = &mut self.life else { return Ok(()) };
-        if life.wake_at.is_none_or(|at| now_ms < at) {
+        if life.wake_at.is_none_or(|at| now < at) {
             return Ok(());
         }
         life.wake_at = None;
@@ -229,7 +250,7 @@ impl Server {
             // What was ready is not sent any more.
             let _dropped = life.plane.watch_next(watch, &mut Vec::new());
         }
-        out.extend(life.asked.into_values().map(Out::Lost));
+        out.extend(life.asked.into_values().map(|(caller, _)| Out::Lost(caller)));
         out.extend(life.streams.into_values().map(|(_, caller)| Out::Ended(caller)));
     }
 
@@ -258,6 +279,16 @@ impl Server {
         Ok(())
     }
 
+    /// What its process takes for the time: never back within one life.
+    fn now(&mut self, now_ms: u64) -> u64 {
+        let wall = self.clock.wall(now_ms);
+        let Some(life) = &mut self.life else { return wall };
+        let (last, seen) = life.clock;
+        let now = if last <= wall { wall } else { last + now_ms.saturating_sub(seen) };
+        life.clock = (now, now_ms);
+        now
+    }
+
     /// Pulls a stream once: its bytes, and whether it is over, has more or waits.
     pub fn pull(&mut self, watch: WatchId) -> (Vec<u8>, WatchPoll) {
         let Some(life) = &mut self.life else { return (Vec::new(), WatchPoll::Closed) };
@@ -270,16 +301,20 @@ impl Server {
     }
 
     fn step(&mut self, now_ms: u64, event: Event, out: &mut Vec<Out>) -> Result<(), String> {
+        let now = self.now(now_ms);
         let Some(life) = &mut self.life else { return Ok(()) };
         let mut actions = Vec::new();
-        life.plane.step(Millis(now_ms), event, &mut actions);
+        life.plane.step(Millis(now), event, &mut actions);
         for action in actions {
             match action {
                 Action::Respond(id, response) => {
-                    let Some(caller) = life.asked.remove(&id) else { continue };
+                    let Some((caller, is_lease)) = life.asked.remove(&id) else { continue };
                     let Response { status, body, .. } = response;
                     match body {
                         ResponseBody::Bytes(bytes) => {
+                            if is_lease && matches!(status, 200 | 201) {
+                                given_once(&mut self.leases, &self.history, &bytes)?;
+                            }
                             out.push(Out::Answer(caller, status, bytes.to_vec()));
                         }
                         ResponseBody::Parts(parts) => {
@@ -308,7 +343,7 @@ impl Server {
                 }
                 Action::WakeAt(at) => {
                     life.wake_at = Some(at.0);
-                    out.push(Out::WakeAt(at.0));
+                    out.push(Out::WakeIn(at.0.saturating_sub(now)));
                 }
             }
         }
@@ -316,8 +351,24 @@ impl Server {
     }
 }
 
-impl Default for Server {
-    fn default() -> Self {
-        Self::new()
+/// No number is given twice, to whatever it was given first.
+fn given_once(
+    leases: &mut BTreeMap<u64, u64>,
+    history: &History,
+    bytes: &[u8],
+) -> Result<(), String> {
+    let lease = json(bytes);
+    let at = revision(&lease);
+    let mut print = Trace::default();
+    print.bytes(bytes);
+    let before = leases.insert(at, print.hash);
+    if before.is_some_and(|before| before != print.hash) {
+        return Err(format!("S2: revision {at} was given to a Lease twice"));
+    }
+    match history.change(at) {
+        Some(change) if !change.key.contains("/leases/") => {
+            Err(format!("S2: revision {at} was given to {} and to a Lease", change.key))
+        }
+        Some(_) | None => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use coracle_agent_logic::PodUid;
 use coracle_control_logic::call::{Body, HttpRequest, Peer};
 use serde_json::Value;
 
-use crate::{history::History, rng::Rng};
+use crate::{history::History, rng::Rng, trace::Trace};
 
 /// A caller's own number for a call, a stream or a timer; never used twice in a world.
 pub type Tag = u64;
@@ -14,6 +14,8 @@ pub type Tag = u64;
 pub enum Actor {
     /// `kubectl` by its script.
     Client,
+    /// A user who does what comes to mind.
+    Chaos,
     /// A writer whose acknowledged writes are logged.
     Writer(usize),
     /// A watch that is held against the model.
@@ -78,10 +80,14 @@ impl News {
 pub struct Scene<'a> {
     /// Now, in ms since 1970.
     pub now_ms: u64,
+    /// What the actor's own wall clock says.
+    pub wall_ms: u64,
     /// Draws.
     pub rng: &'a mut Rng,
-    /// All changes so far: only checkers look.
+    /// All changes so far: only checkers look, and who draws what to do next.
     pub history: &'a History,
+    /// Lines for people.
+    pub trace: &'a mut Trace,
     /// What is asked for.
     pub orders: Vec<Order>,
     /// The next tag.

@@ -6,6 +6,7 @@ use coracle_sim::{
     checker::{Checker, WATCHED},
     history::History,
     rng::Rng,
+    trace::Trace,
     wire::{News, Order, Scene},
 };
 use coracle_store::{Op, Revision, Txn};
@@ -112,10 +113,13 @@ fn told(label: &str, lines: &[(&str, Value)]) -> Result<(), String> {
         .find(|watched| watched.prefix.contains("configmaps") && watched.label.1 == label);
     let mut checker = Checker::new(watched.unwrap());
     let (history, mut rng, mut next_tag) = (history(), Rng::new(1), 0);
+    let mut trace = Trace::default();
     let mut scene = Scene {
         now_ms: 0,
+        wall_ms: 0,
         rng: &mut rng,
         history: &history,
+        trace: &mut trace,
         orders: Vec::new(),
         next_tag: &mut next_tag,
     };

@@ -18,9 +18,13 @@ use super::{
 };
 use crate::{
     Millis,
+    canary::{Canary, Switch},
     limits::{BOOKMARK_INTERVAL_MS, WATCH_PULL_BYTES, WATCH_PULL_EVENTS, WATCHES_MAX},
     plane::{RequestId, WatchId, WatchPoll},
 };
+
+/// A canary skips what comes after so many events of one pull.
+const SKIPPED_AT: usize = 3;
 
 /// Whether an object is selected by its labels and fields.
 pub type Selects = Arc<dyn Fn(&Object) -> bool + Send + Sync>;
@@ -93,6 +97,7 @@ pub struct Watches {
     by_request: BTreeMap<RequestId, WatchId>,
     next: u64,
     pieces: Pieces,
+    canary: Switch,
 }
 
 impl core::fmt::Debug for Watches {
@@ -106,6 +111,11 @@ impl core::fmt::Debug for Watches {
 pub struct TooManyWatches;
 
 impl Watches {
+    /// None is open.
+    pub fn new(canary: Switch) -> Self {
+        Self { canary, ..Self::default() }
+    }
+
     /// Opens one. It can be pulled at once; [`WatchPoll::Wait`] makes it wait for its next change.
     ///
     /// # Errors
@@ -199,7 +209,7 @@ impl Watches {
             if watch.spec.bookmarks {
                 if watch.bookmark_due <= now {
                     watch.bookmark_due = Millis(now.0.saturating_add(BOOKMARK_INTERVAL_MS));
-                    if watch.waiting {
+                    if watch.waiting || self.canary.sings(Canary::MarksAhead) {
                         // It has been told everything, so it stands at the newest revision.
                         watch.cursor = revision;
                         watch.bookmark_now = true;
@@ -231,9 +241,11 @@ impl Watches {
             return WatchPoll::More;
         }
         if watch.ending.is_none() && !watch.waiting {
-            if !ring.covers(watch.cursor) {
+            if !ring.covers(watch.cursor) && !self.canary.sings(Canary::ResumesOutside) {
                 watch.ending = Some(Some(expired()));
-            } else if watch.tell_changes(&self.pieces, ring, &mut budget, out) == WatchPoll::More {
+            } else if watch.tell_changes(self.canary, &self.pieces, ring, &mut budget, out)
+                == WatchPoll::More
+            {
                 return WatchPoll::More;
             } else {
                 watch.cursor = revision.max(watch.cursor);
@@ -301,13 +313,20 @@ impl Watch {
 
     fn tell_changes(
         &mut self,
+        canary: Switch,
         pieces: &Pieces,
         ring: &Ring,
         budget: &mut Budget,
         out: &mut Vec<Arc<[u8]>>,
     ) -> WatchPoll {
         for slot in ring.after(self.cursor) {
-            if slot.change.resource == self.spec.resource
+            let is_hidden = canary.sings(Canary::SkipsForSlow)
+                && budget.events + SKIPPED_AT == WATCH_PULL_EVENTS
+                || canary.sings(Canary::HidesLeaving)
+                    && slot.change.new.as_ref().is_some_and(|new| !self.spec.filter.selects(new));
+            if is_hidden {
+                budget.spend(0);
+            } else if slot.change.resource == self.spec.resource
                 && let Some((kind, object)) = seen_as(&self.spec.filter, &slot.change)
             {
                 let bytes = bytes_for(kind, object, slot);

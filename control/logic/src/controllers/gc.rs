@@ -21,6 +21,7 @@ use crate::{
     Millis, Rng,
     cache::{Cache, Change},
     call::PatchType,
+    canary::{Canary, Switch},
 };
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -34,6 +35,7 @@ type Place = (Resource, Name);
 pub(crate) struct Collector {
     /// By uid of an owner: what names it as owner. Holds one entry for each owner reference in the cluster.
     dependents: BTreeMap<String, BTreeSet<Place>>,
+    canary: Switch,
 }
 
 impl Reconcile for Collector {
@@ -91,6 +93,11 @@ impl Reconcile for Collector {
 }
 
 impl Collector {
+    /// Without objects.
+    pub(crate) fn new(canary: Switch) -> Self {
+        Self { canary, ..Self::default() }
+    }
+
     fn unlink(&mut self, uid: &str, place: &Place) {
         if let Some(places) = self.dependents.get_mut(uid) {
             places.remove(place);
@@ -127,7 +134,9 @@ impl Collector {
                 let mut owners = dependent.meta.owner_references.iter();
                 owners.any(|owner| owner.uid == *uid && owner.block_owner_deletion == Some(true))
             };
-            if !self.dependents(object, cache).any(|dependent| blocks(dependent)) {
+            if !self.dependents(object, cache).any(|dependent| blocks(dependent))
+                && !self.canary.sings(Canary::ForgetsFinalizer)
+            {
                 plan.call(without_finalizer(object, FOREGROUND));
             }
         }

@@ -54,7 +54,11 @@ fn world(controllers: Vec<Box<dyn Controller>>, seed: u64) -> World {
 
 #[test]
 fn all_controllers_have_names_of_their_own() {
-    let config = Config { keys: Arc::new(FakeKeys::new(1)), pod_cidr: "10.42.0.0/16".into() };
+    let config = Config {
+        keys: Arc::new(FakeKeys::new(1)),
+        pod_cidr: "10.42.0.0/16".into(),
+        canary: crate::canary::Switch::default(),
+    };
     let mut names: Vec<_> =
         super::all(&config).iter().map(|controller| controller.name()).collect();
     let count = names.len();

@@ -12,6 +12,7 @@ use crate::{
     Millis, access,
     cache::watch::WatchSpec,
     call::{Authorized, Call, HttpRequest, Received, ResourceTarget, Target, Verb, routes},
+    canary::Canary,
     kinds,
     limits::{RETRY_AFTER_S, WATCH_AGE_MS_MIN},
     registry::{
@@ -172,7 +173,10 @@ impl ControlPlane {
             if asked > current {
                 return Err(Status::too_large_resource_version(asked, current));
             }
-            if options.send_initial_events != Some(true) && !self.ring.covers(asked) {
+            if options.send_initial_events != Some(true)
+                && !self.ring.covers(asked)
+                && !self.config.canary.sings(Canary::ResumesOutside)
+            {
                 return Err(Status::too_old(asked, self.ring.dropped()));
             }
         }

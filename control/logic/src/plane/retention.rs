@@ -64,6 +64,7 @@ impl ControlPlane {
                 authorizer: &self.authorizer,
                 now,
                 rng: &mut self.rng,
+                canary: self.config.canary,
                 warnings: alloc::vec![],
             };
             let admitted = registry.admit_removal(&event);

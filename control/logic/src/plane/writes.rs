@@ -97,6 +97,7 @@ impl ControlPlane {
             authorizer: &self.authorizer,
             now,
             rng: &mut self.rng,
+            canary: self.config.canary,
             warnings: Vec::new(),
         };
         let decision = match Ask::of(&work.call, &work.payload) {

@@ -12,9 +12,10 @@ use super::{
 use crate::{
     cache::encode,
     call::PatchType,
+    canary::Canary,
     kinds::{
         self,
-        access::{set, text},
+        access::{child, set, text},
     },
 };
 
@@ -41,6 +42,9 @@ impl Registry<'_> {
             errors.invalid("metadata.resourceVersion", 0, "must be specified for an update");
             let def = ask.resource.def();
             errors.into_result(def.group, def.kind, &target.name)?;
+        }
+        if self.canary.sings(Canary::TakesStale) {
+            set(child(&mut sent, "metadata"), "resourceVersion", old.resource_version());
         }
         check_seen(ask, &sent, &old)?;
         self.change_sent(ask, &old, sent, false, Reply::Written(200))

@@ -13,7 +13,12 @@ use super::{
 };
 use crate::{
     call::{PatchType, Verb},
-    kinds::{self, access::text, binding, scale},
+    canary::Canary,
+    kinds::{
+        self,
+        access::{child, remove, text},
+        binding, scale,
+    },
 };
 
 impl Registry<'_> {
@@ -23,7 +28,11 @@ impl Registry<'_> {
         let old = self.stored(ask)?;
         let was = old.value();
         self.mutate(ask, Verb::Create, Some(&was), &mut sent)?;
-        let new = binding::bind(&self.context(ask), &was, &sent)?;
+        let mut seen = was.clone();
+        if self.canary.sings(Canary::BindsTwice) {
+            remove(child(&mut seen, "spec"), "nodeName");
+        }
+        let new = binding::bind(&self.context(ask), &seen, &sent)?;
         self.validate(ask, Verb::Create, Some(&was), &sent)?;
         let reply = Reply::Success(201, String::new());
         match self.admit_as_is(&old, &was, new) {

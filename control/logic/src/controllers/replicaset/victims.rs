@@ -46,7 +46,9 @@ pub(crate) fn ranked<'a>(
     ranked.into_iter().map(|ranked| ranked.pod).collect()
 }
 
-/// `Less`: `a` goes before `b`. Upstream's order, point by point.
+/// `Less`: `a` goes before `b`. Upstream's order, point by point, but for one thing: upstream parts two ages of one
+/// magnitude by uid at once, and goes on to the next point where they are equal. That is no order (`a` before `b`, `b`
+/// before `c`, `c` before `a`), and a sort may panic on it. Here uids are the last point.
 fn order(now: Millis, a: &Ranked<'_>, b: &Ranked<'_>) -> Ordering {
     let placed = |r: &Ranked<'_>| !r.pod.spec.node_name.is_empty();
     placed(a)
@@ -56,22 +58,17 @@ fn order(now: Millis, a: &Ranked<'_>, b: &Ranked<'_>) -> Ordering {
         .then_with(|| a.cost.cmp(&b.cost))
         .then_with(|| b.neighbours.cmp(&a.neighbours))
         .then_with(|| match (a.ready_since, b.ready_since) {
-            (Some(a_since), Some(b_since)) => younger(now, a_since, b_since, a, b),
+            (Some(a_since), Some(b_since)) => younger(now, a_since, b_since),
             _ => Ordering::Equal,
         })
         .then_with(|| restarts(b.pod).cmp(&restarts(a.pod)))
-        .then_with(|| younger(now, a.created, b.created, a, b))
+        .then_with(|| younger(now, a.created, b.created))
+        .then_with(|| a.pod.metadata.uid.cmp(&b.pod.metadata.uid))
 }
 
-/// The younger first, with ages in powers of two, so that it is not always the last wave that goes; of equals the one
-/// with the lower uid.
-fn younger(now: Millis, at: Millis, bt: Millis, a: &Ranked<'_>, b: &Ranked<'_>) -> Ordering {
-    if at == bt {
-        return Ordering::Equal;
-    }
-    age_rank(now, at)
-        .cmp(&age_rank(now, bt))
-        .then_with(|| a.pod.metadata.uid.cmp(&b.pod.metadata.uid))
+/// The younger first, with ages in powers of two, so that it is not always the last wave that goes.
+fn younger(now: Millis, at: Millis, bt: Millis) -> Ordering {
+    age_rank(now, at).cmp(&age_rank(now, bt))
 }
 
 /// Whole logarithm (base 2) of the age in nanoseconds; -1 for none.
