@@ -1,9 +1,12 @@
 //! Callers that are not who they say, or nobody: certificates, tokens, no credentials at all.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
-use anyhow::ensure;
+use anyhow::{Error, ensure};
 use coracle_benches::{
     api::{Api, MAPS},
     cluster::wait_for,
@@ -158,4 +161,37 @@ fn without_good_credentials_there_is_health_and_version_only() {
         assert_eq!(with(&format!("{id}.0123456789abcdef")), want, "{expiration}");
         assert_eq!(with(&format!("{id}.0123456789abcdee")), 401, "a wrong secret");
     }
+}
+
+#[test]
+fn strangers_who_hold_connections_leave_room_for_the_others() {
+    let api = Api::start();
+    let address = api.cluster.url().unwrap().replace("https://", "");
+    let mut strangers: Vec<Child> = Vec::new();
+    // Each keeps its standard input open, and so its connection.
+    for _ in 0..150 {
+        let client = Command::new("openssl")
+            .args(["s_client", "-quiet", "-connect", &address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        strangers.push(client.unwrap());
+    }
+    wait_for("strangers to be turned away", || {
+        let ended =
+            strangers.iter_mut().map(|one| usize::from(matches!(one.try_wait(), Ok(Some(_)))));
+        let ended: usize = ended.sum();
+        ensure!(ended == 150 - 128, "{ended} have ended");
+        Ok(())
+    })
+    .unwrap();
+    assert!(api.cluster.log("control").contains("128 connections without a client certificate"));
+    api.curl(&[], "/version").unwrap_err();
+    api.cluster.ok(&["get", "namespaces"]).unwrap();
+    for stranger in &mut strangers {
+        let _ = stranger.kill();
+        stranger.wait().unwrap();
+    }
+    wait_for("their places to be free", || api.curl(&[], "/version").map_err(Error::msg)).unwrap();
 }

@@ -12,6 +12,9 @@ pub(crate) const BODY_BYTES_IN_FLIGHT_MAX: usize = 12 * 1024 * 1024;
 pub(crate) const REQUESTS_MAX: usize = 256;
 /// Open connections; further ones wait in the kernel's backlog.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
+/// Of these, connections without a client certificate; further ones are closed after their handshake. The others are for
+/// nodes and administrators.
+pub(crate) const STRANGERS_MAX: usize = 128;
 /// Streams that one HTTP/2 connection may have open: an agent's watches and requests fit many times.
 pub(crate) const STREAMS_MAX: u32 = 100;
 /// Head of a request, in bytes (tokens are up to 16 KiB); beyond it 431. Also HTTP/1's largest buffer.

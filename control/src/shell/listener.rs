@@ -24,7 +24,8 @@ use super::{
 use crate::{
     limits::{
         CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HEAD_BYTES_MAX, HEAD_TIMEOUT,
-        HEADERS_MAX, PING_EVERY, PING_TIMEOUT, STREAM_SEND_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+        HEADERS_MAX, PING_EVERY, PING_TIMEOUT, STRANGERS_MAX, STREAM_SEND_BYTES,
+        STREAM_WINDOW_BYTES, STREAMS_MAX,
     },
     log,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Doors {
     /// For new handshakes; replaced when the certificate is made anew.
     pub(crate) tls: RefCell<Arc<ServerConfig>>,
     open: Cell<usize>,
+    /// Of the open ones, those without a client certificate.
+    strangers: Cell<usize>,
     freed: (channel::Sender<()>, channel::Receiver<()>),
 }
 
@@ -46,6 +49,7 @@ impl Doors {
             front,
             tls: RefCell::new(tls),
             open: Cell::new(0),
+            strangers: Cell::new(0),
             freed: channel::bounded(1),
         })
     }
@@ -58,6 +62,27 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
         let _nobody_waits = self.0.freed.0.try_send(());
+    }
+}
+
+/// A place among those that have no client certificate.
+struct StrangersPlace(Rc<Doors>);
+
+impl StrangersPlace {
+    fn take(doors: &Rc<Doors>) -> io::Result<Self> {
+        let taken = doors.strangers.get();
+        if STRANGERS_MAX <= taken {
+            let message = format!("{taken} connections without a client certificate are open");
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, message));
+        }
+        doors.strangers.set(taken + 1);
+        Ok(Self(doors.clone()))
+    }
+}
+
+impl Drop for StrangersPlace {
+    fn drop(&mut self) {
+        self.0.strangers.set(self.0.strangers.get().saturating_sub(1));
     }
 }
 
@@ -109,6 +134,7 @@ async fn connection(stream: Async<TcpStream>, doors: &Rc<Doors>, local: &Local) 
     };
     let (_, session) = stream.get_ref();
     let peer = tls::peer(session.peer_certificates());
+    let _place = if peer.is_none() { Some(StrangersPlace::take(doors)?) } else { None };
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     let front = doors.front.clone();
     let service = service_fn(move |request| handle(front.clone(), peer.clone(), request));
