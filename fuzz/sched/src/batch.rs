@@ -2,13 +2,7 @@
 
 use sched_core::{Error, PodState, Table};
 
-use crate::{
-    bytes::Bytes,
-    heap::Heap,
-    ops,
-    pair::{Pair, profile},
-    spec::AskSpec,
-};
+use crate::{bytes::Bytes, ops, pair::Pair, spec::AskSpec};
 
 const OPS_MAX: usize = 20;
 const NODES: usize = 6;
@@ -18,25 +12,7 @@ const BATCH_MAX: usize = 12;
 /// Plays the bytes and holds each batch against the model, which places its pods one by one in the documented order,
 /// higher priorities first and of those the largest: each where the model puts it, and none left out that has a place.
 pub fn sched_batch(bytes: &[u8]) {
-    let mut bytes = Bytes::new(bytes);
-    let (shape, weighs) = (bytes.byte(), bytes.byte());
-    let room = if shape & 7 == 7 { usize::from(shape >> 3) } else { PODS };
-    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs % 29), NODES, PODS);
-    for step in 0..OPS_MAX {
-        if bytes.is_empty() {
-            break;
-        }
-        match bytes.below(50) {
-            choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
-            40..48 => batch(&mut pair, &mut bytes, room),
-            _ => ops::add_node(&mut pair, &mut bytes),
-        }
-        pair.check();
-        if step % 4 == 3 {
-            pair.audit();
-        }
-    }
-    pair.clear();
+    ops::rounds(bytes, OPS_MAX, (NODES, PODS), batch);
 }
 
 fn batch(pair: &mut Pair, bytes: &mut Bytes<'_>, room: usize) {

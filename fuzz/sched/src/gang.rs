@@ -4,10 +4,9 @@ use sched_core::{Error, GangError, PodState, Table};
 
 use crate::{
     bytes::Bytes,
-    heap::Heap,
     naive::{NOBODY, Naive},
     ops,
-    pair::{Pair, profile},
+    pair::Pair,
     spec::AskSpec,
 };
 
@@ -19,25 +18,7 @@ const GANG_MAX: usize = 8;
 /// Plays the bytes and holds each gang against the model, which places one pod after the other in the documented
 /// orders: the same nodes, or nothing is left of any of them.
 pub fn sched_gang(bytes: &[u8]) {
-    let mut bytes = Bytes::new(bytes);
-    let (shape, weighs) = (bytes.byte(), bytes.byte());
-    let room = if shape & 7 == 7 { usize::from(shape >> 3) } else { PODS };
-    let mut pair = Pair::new(Heap::new(NODES, room), profile(weighs % 29), NODES, PODS);
-    for step in 0..OPS_MAX {
-        if bytes.is_empty() {
-            break;
-        }
-        match bytes.below(50) {
-            choice @ 0..ops::CHOICES => ops::play(&mut pair, choice, &mut bytes),
-            40..48 => gang(&mut pair, &mut bytes, room),
-            _ => ops::add_node(&mut pair, &mut bytes),
-        }
-        pair.check();
-        if step % 4 == 3 {
-            pair.audit();
-        }
-    }
-    pair.clear();
+    ops::rounds(bytes, OPS_MAX, (NODES, PODS), gang);
 }
 
 fn gang(pair: &mut Pair, bytes: &mut Bytes<'_>, room: usize) {

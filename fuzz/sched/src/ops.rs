@@ -5,8 +5,38 @@ use sched_core::PodHandle;
 use crate::{
     bytes::Bytes,
     draw,
+    heap::Heap,
     pair::{Pair, profile},
 };
+
+/// Plays the bytes in rounds of one operation: those that every body knows, and every sixth or so the body's own, with how
+/// many pods the core has room for. The pair is compared after each.
+pub(crate) fn rounds(
+    bytes: &[u8],
+    rounds: usize,
+    (nodes, pods): (usize, usize),
+    own: impl Fn(&mut Pair, &mut Bytes<'_>, usize),
+) {
+    let mut bytes = Bytes::new(bytes);
+    let (shape, weighs) = (bytes.byte(), bytes.byte());
+    let room = if shape & 7 == 7 { usize::from(shape >> 3) } else { pods };
+    let mut pair = Pair::new(Heap::new(nodes, room), profile(weighs % 29), nodes, pods);
+    for step in 0..rounds {
+        if bytes.is_empty() {
+            break;
+        }
+        match bytes.below(50) {
+            choice @ 0..CHOICES => play(&mut pair, choice, &mut bytes),
+            40..48 => own(&mut pair, &mut bytes, room),
+            _ => add_node(&mut pair, &mut bytes),
+        }
+        pair.check();
+        if step % 4 == 3 {
+            pair.audit();
+        }
+    }
+    pair.clear();
+}
 
 /// How many choices of [`play`] there are.
 pub(crate) const CHOICES: usize = KINDS.len();

@@ -59,21 +59,9 @@ impl Registry<'_> {
         new: &mut Value,
     ) -> Result<(), Status> {
         let name: String = text(new, &["metadata", "name"]).into();
-        let mut warnings = core::mem::take(&mut self.warnings);
-        let result = admission::admit_mutating(
-            &attributes(ask, verb, &name),
-            old,
-            new,
-            &mut Scene {
-                cache: self.cache,
-                authorizer: self.authorizer,
-                now: self.now,
-                rng: self.rng,
-                warnings: &mut warnings,
-            },
-        );
-        self.warnings = warnings;
-        result
+        self.with_scene(|scene| {
+            admission::admit_mutating(&attributes(ask, verb, &name), old, new, scene)
+        })
     }
 
     /// Runs the validating plugins.
@@ -85,19 +73,21 @@ impl Registry<'_> {
         new: &Value,
     ) -> Result<(), Status> {
         let name: String = text(new, &["metadata", "name"]).into();
+        self.with_scene(|scene| {
+            admission::admit_validating(&attributes(ask, verb, &name), old, new, scene)
+        })
+    }
+
+    /// What plugins look at; their warnings are the call's.
+    fn with_scene<T>(&mut self, run: impl FnOnce(&mut Scene<'_>) -> T) -> T {
         let mut warnings = core::mem::take(&mut self.warnings);
-        let result = admission::admit_validating(
-            &attributes(ask, verb, &name),
-            old,
-            new,
-            &mut Scene {
-                cache: self.cache,
-                authorizer: self.authorizer,
-                now: self.now,
-                rng: self.rng,
-                warnings: &mut warnings,
-            },
-        );
+        let result = run(&mut Scene {
+            cache: self.cache,
+            authorizer: self.authorizer,
+            now: self.now,
+            rng: self.rng,
+            warnings: &mut warnings,
+        });
         self.warnings = warnings;
         result
     }

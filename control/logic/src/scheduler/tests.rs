@@ -19,6 +19,7 @@ use super::{PlacementProfile, Scheduler};
 use crate::{
     Millis, Rng,
     cache::{Cache, Change},
+    canary::Switch,
     controllers::{CallAction, Controller, ControllerCall},
 };
 
@@ -34,7 +35,7 @@ impl World {
         Self {
             now: Millis(1_800_000_000_000),
             cache: Cache::default(),
-            scheduler: Scheduler::new(PlacementProfile::Pack),
+            scheduler: Scheduler::new(PlacementProfile::Pack, Switch::default()),
             revision: 0,
         }
     }
@@ -356,7 +357,8 @@ fn pods_known_before_their_node_take_their_room_when_it_comes() {
 #[test]
 fn each_profile_has_its_own_idea_of_the_best_node() {
     let place = |profile: PlacementProfile| {
-        let mut world = World { scheduler: Scheduler::new(profile), ..World::new() };
+        let mut world =
+            World { scheduler: Scheduler::new(profile, Switch::default()), ..World::new() };
         world.node("full 4000");
         world.node("idle 4000");
         world.pod("old", "2", json!({"nodeName": "full"}));
