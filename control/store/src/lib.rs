@@ -12,6 +12,7 @@
 //! | [`archive`] | backup files, and where numbers begin after a restore (S2) |
 //! | `faults` (feature `redb`) | disks that fail, fill up and lose power under redb |
 //! | `crash` (feature `redb`) | power cuts at every write that redb makes |
+//! | `flips` (feature `redb`) | flipped bits in a store that was closed well |
 //! | [`contract`] | the suite; `fuzz` runs any bytes against the model |
 
 use std::{error, fmt, sync::Arc};
@@ -22,6 +23,8 @@ pub mod contract;
 pub mod crash;
 #[cfg(feature = "redb")]
 pub mod faults;
+#[cfg(feature = "redb")]
+pub mod flips;
 #[cfg(feature = "redb")]
 pub mod fuzz;
 pub mod limits;

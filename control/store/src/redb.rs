@@ -6,14 +6,19 @@
 
 use std::{
     fs::{File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ::redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend,
-    TableDefinition, TableError, backends::FileBackend,
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
+    StorageError, TableDefinition, TableError, backends::FileBackend,
 };
 
 use crate::{
@@ -82,12 +87,40 @@ impl RedbStore {
         Self::with_backend(backend, &name)
     }
 
-    /// Opens what a backend of the caller's holds; `name` is for errors.
+    /// Opens what a backend of the caller's holds; `name` is for errors. What is there is verified page by page: a
+    /// flipped bit would else be read as if it had been written.
+    ///
+    /// redb panics on some damaged pages. Where panics unwind, that is an error like the others.
     pub fn with_backend(backend: impl StorageBackend, name: &str) -> Result<Self, StoreError> {
-        let database = Builder::new()
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_verified(backend, name)));
+        opened.unwrap_or_else(|_| Err(damaged(name, "its pages make no sense")))
+    }
+
+    fn open_verified(backend: impl StorageBackend, name: &str) -> Result<Self, StoreError> {
+        // A repair after a power cut verifies all pages itself.
+        let repaired = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&repaired);
+        let mut database = Builder::new()
             .set_cache_size(PAGE_CACHE_BYTES)
+            .set_repair_callback(move |_| seen.store(true, Ordering::Relaxed))
             .create_with_backend(backend)
-            .map_err(|e| StoreError::new(format!("opening the store {name}"), e))?;
+            .map_err(|error| match error {
+                // Another process has it, or the disk fails: no backup helps.
+                DatabaseError::DatabaseAlreadyOpen => {
+                    StoreError::new(format!("opening the store {name}"), error)
+                }
+                DatabaseError::Storage(StorageError::Io(why)) if !is_content(&why) => {
+                    StoreError::new(format!("opening the store {name}"), why)
+                }
+                _ => damaged(name, &error.to_string()),
+            })?;
+        if !repaired.load(Ordering::Relaxed) {
+            match database.check_integrity() {
+                Ok(true) => {}
+                Ok(false) => return Err(damaged(name, "a page's checksum does not hold")),
+                Err(error) => return Err(damaged(name, &error.to_string())),
+            }
+        }
         let store = Self { database, name: name.into() };
         store.check_format()?;
         Ok(store)
@@ -153,6 +186,20 @@ impl RedbStore {
         }
         Ok(checked)
     }
+}
+
+/// Whether an error speaks of what is in the file, and not of the disk below it.
+fn is_content(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}
+
+/// Refuses a file of which something cannot be trusted.
+fn damaged(name: &str, why: &str) -> StoreError {
+    StoreError::new(
+        format!("opening the store {name}"),
+        format!("it is damaged ({why}): move it away and restore the newest backup"),
+    )
 }
 
 /// The revision in front of a stored value.
