@@ -28,6 +28,8 @@ fn main() -> ExitCode {
             }
         }
     }
-    println!("flips: {same} times what was written was read, {refused} times the store was refused");
+    println!(
+        "flips: {same} times what was written was read, {refused} times the store was refused"
+    );
     ExitCode::SUCCESS
 }

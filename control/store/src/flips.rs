@@ -64,7 +64,9 @@ pub fn flip(seed: u64, times: u64) -> Result<Flipped, String> {
         match opened {
             Err(_) => return Err(format!("{place}: the store panics: what it said stands above")),
             Ok(Ok(entries)) if entries == written => flipped.same += 1,
-            Ok(Ok(_)) => return Err(format!("{place}: the store gives other data than was written")),
+            Ok(Ok(_)) => {
+                return Err(format!("{place}: the store gives other data than was written"));
+            }
             Ok(Err(why)) if why.contains("backup") => flipped.refused += 1,
             Ok(Err(why)) => return Err(format!("{place}: the refusal says no way out: {why}")),
         }

@@ -15,7 +15,7 @@
 //! | `flips` (feature `redb`) | flipped bits in a store that was closed well |
 //! | [`contract`] | the suite; `fuzz` runs any bytes against the model |
 
-use std::{error, fmt, sync::Arc};
+use std::{error, fmt, io, sync::Arc};
 
 pub mod archive;
 pub mod contract;
@@ -117,7 +117,24 @@ impl StoreError {
     ) -> Self {
         Self { what: what.into(), source: source.into() }
     }
+
+    /// Whether the content of the file cannot be trusted: only a backup helps.
+    pub fn is_damage(&self) -> bool {
+        self.source.is::<Damage>()
+    }
 }
+
+/// Something in the file is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage(pub String);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is damaged ({}); restore a backup", self.0)
+    }
+}
+
+impl error::Error for Damage {}
 
 /// The cause is not repeated here: whoever prints walks `source()`.
 impl fmt::Display for StoreError {
@@ -132,6 +149,9 @@ impl error::Error for StoreError {
     }
 }
 
+/// Takes a key, its revision and its value.
+pub type See<'a> = dyn FnMut(&str, Revision, &[u8]) -> io::Result<()> + 'a;
+
 /// A backend. Blocking; owned by one thread.
 pub trait Store: Send {
     /// Reads everything.
@@ -139,6 +159,14 @@ pub trait Store: Send {
     /// Commits a batch in order with one sync; durable when it returns. Gives one outcome for each transaction.
     /// Also raises the reserved revision to `reserve` where that is higher.
     fn commit(&mut self, batch: &[Txn], reserve: Revision) -> Result<Vec<Outcome>, StoreError>;
+    /// Shows every pair by key, one at a time, without holding them all; gives the reserved number.
+    fn each(&mut self, see: &mut See<'_>) -> Result<Revision, StoreError> {
+        let loaded = self.load()?;
+        for Entry { key, revision, value } in &loaded.entries {
+            see(key, *revision, value).map_err(|e| StoreError::new("taking a pair", e))?;
+        }
+        Ok(loaded.revision_reserved)
+    }
     /// Gives unused space back to the file system.
     fn compact(&mut self) -> Result<(), StoreError>;
 }

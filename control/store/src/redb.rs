@@ -22,7 +22,8 @@ use ::redb::{
 };
 
 use crate::{
-    Entry, Loaded, Op, Outcome, Revision, Store, StoreError, Txn, limits::PAGE_CACHE_BYTES,
+    Damage, Entry, Loaded, Op, Outcome, Revision, See, Store, StoreError, Txn,
+    limits::PAGE_CACHE_BYTES,
 };
 
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
@@ -196,10 +197,7 @@ fn is_content(error: &io::Error) -> bool {
 
 /// Refuses a file of which something cannot be trusted.
 fn damaged(name: &str, why: &str) -> StoreError {
-    StoreError::new(
-        format!("opening the store {name}"),
-        format!("it is damaged ({why}): move it away and restore the newest backup"),
-    )
+    StoreError::new(format!("opening the store {name}"), Damage(why.into()))
 }
 
 /// The revision in front of a stored value.
@@ -210,11 +208,19 @@ fn split(stored: &[u8]) -> Option<(Revision, &[u8])> {
 
 impl Store for RedbStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
+        let mut entries = Vec::new();
+        let revision_reserved = self.each(&mut |key, revision, value| {
+            entries.push(Entry { key: key.into(), revision, value: value.into() });
+            Ok(())
+        })?;
+        Ok(Loaded { entries, revision_reserved })
+    }
+
+    fn each(&mut self, see: &mut See<'_>) -> Result<Revision, StoreError> {
         let read = self.database.begin_read().map_err(self.told("reading"))?;
         let meta = read.open_table(META).map_err(self.told("reading"))?;
         let objects = read.open_table(OBJECTS).map_err(self.told("reading"))?;
         let reserved = meta.get("reserved").map_err(self.told("reading"))?;
-        let mut entries = Vec::new();
         for pair in objects.iter().map_err(self.told("reading"))? {
             let (key, stored) = pair.map_err(self.told("reading"))?;
             let (revision, value) = split(stored.value()).ok_or_else(|| {
@@ -223,9 +229,9 @@ impl Store for RedbStore {
                     format!("the value of {} is cut short; restore a backup", key.value()),
                 )
             })?;
-            entries.push(Entry { key: key.value().into(), revision, value: value.into() });
+            see(key.value(), revision, value).map_err(self.told("reading"))?;
         }
-        Ok(Loaded { entries, revision_reserved: Revision(reserved.map_or(0, |v| v.value())) })
+        Ok(Revision(reserved.map_or(0, |v| v.value())))
     }
 
     fn commit(&mut self, batch: &[Txn], reserve: Revision) -> Result<Vec<Outcome>, StoreError> {
