@@ -1,6 +1,6 @@
 //! A data directory: its files, and the lock that keeps two processes from using it at one time.
 //!
-//! `lock`, `store.redb`, `pki/` (see coracle-keys), `admin.kubeconfig`, `join-token`; all 0600 in a 0700 directory.
+//! `lock`, `store.redb`, `backups/`, `pki/` (see coracle-keys), `admin.kubeconfig`, `join-token`; all 0600 in a 0700 directory.
 //! `store-format-N.backup` is what the store was before a newer version changed its format.
 
 use std::{
@@ -12,11 +12,9 @@ use std::{
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use coracle_keys::{files, ring::Identity};
-use coracle_store::{
-    Loaded, Store, StoreError, archive::Archive, format::Upgrade, redb::RedbStore,
-};
+use coracle_store::{Loaded, StoreError, archive::Archive, format::Upgrade, redb::RedbStore};
 
-use crate::log;
+use crate::{last_good, log};
 
 /// Another process has the directory.
 #[derive(Debug)]
@@ -88,11 +86,48 @@ impl DataDir {
     }
 }
 
-/// Opens the store of a data directory. One of an older format is changed, after a backup beside it.
-pub(crate) fn open_store(path: &Path) -> Result<Box<dyn Store>, StoreError> {
+/// Opens the store of a data directory. One that is damaged is refused, with the backup to use; one of an older format too.
+pub(crate) fn open_store(path: &Path) -> Result<RedbStore, StoreError> {
+    open_trusted(path, Upgrade::Refuse)
+}
+
+/// The same; one of an older format is changed, after a backup beside it.
+pub(crate) fn open_store_upgrading(path: &Path) -> Result<RedbStore, StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut keep = |format, loaded| keep_before_change(dir, format, loaded);
-    Ok(Box::new(RedbStore::open_upgrading(path, Upgrade::After(&mut keep))?))
+    open_trusted(path, Upgrade::After(&mut keep))
+}
+
+fn open_trusted(path: &Path, upgrade: Upgrade<'_>) -> Result<RedbStore, StoreError> {
+    let backup = path.parent().and_then(last_good::newest);
+    let backup = backup.as_ref().map_or("a backup".into(), |newest| newest.display().to_string());
+    let way_out = format!(
+        "move the data directory away, then `coracle restore {backup}` (from where it is then) into a new one"
+    );
+    let opened = refusing_panics(path, &way_out, || RedbStore::open_upgrading(path, upgrade));
+    opened.map_err(|error| match error.is_damage() {
+        true => StoreError::new(error.what, format!("{}: {way_out}", error.source)),
+        false => error,
+    })
+}
+
+/// redb panics on some damaged pages. Where a panic ends the process, its last words are the refusal.
+#[cfg(panic = "abort")]
+fn refusing_panics<T>(path: &Path, way_out: &str, open: impl FnOnce() -> T) -> T {
+    let usual = std::panic::take_hook();
+    let refusal = format!("the store {} is damaged: {way_out}", path.display());
+    std::panic::set_hook(Box::new(move |panic| {
+        crate::log::error!("{refusal} ({panic})");
+        std::process::exit(1);
+    }));
+    let opened = open();
+    std::panic::set_hook(usual);
+    opened
+}
+
+#[cfg(not(panic = "abort"))]
+fn refusing_panics<T>(_path: &Path, _way_out: &str, open: impl FnOnce() -> T) -> T {
+    open()
 }
 
 /// What the store was: for the older version, which `coracle restore` of it can read.
@@ -158,8 +193,9 @@ current-context: coracle
 
 #[cfg(test)]
 mod tests {
+    use coracle_store::{Entry, Op, Revision, Store, Txn};
+
     use super::*;
-    use coracle_store::{Entry, Revision};
 
     #[test]
     fn what_is_kept_before_a_format_changes_can_be_restored() {
@@ -177,5 +213,39 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
         let error = keep_before_change(&dir, 1, Loaded::default()).unwrap_err();
         assert!(error.what.contains("store-format-1.backup"), "{error:?}");
+    }
+
+    #[test]
+    fn a_damaged_store_is_refused_with_the_backup_to_use() {
+        let dir = std::env::temp_dir().join(format!("coracle-{}-damaged", std::process::id()));
+        fs::create_dir_all(dir.join("backups")).unwrap();
+        let path = dir.join("store.redb");
+        let mut store = open_store(&path).unwrap();
+        let op = Op::Put("/registry/a".into(), b"a value that nobody may bend".as_slice().into());
+        let txn = Txn { guards: vec![], op, revision: Revision(1) };
+        store.commit(&[txn], Revision(10)).unwrap();
+        drop(store);
+        assert_eq!(open_store(&path).unwrap().load().unwrap().entries.len(), 1);
+        let mut bytes = fs::read(&path).unwrap();
+        // Every copy: which of them is in use only redb knows.
+        let places: Vec<usize> = bytes
+            .windows(8)
+            .enumerate()
+            .filter(|(_, at)| at == b"may bend")
+            .map(|(at, _)| at)
+            .collect();
+        for at in places {
+            bytes[at] ^= 1;
+        }
+        fs::write(&path, bytes).unwrap();
+        let refused = |want: &str| {
+            let error = open_store(&path).unwrap_err();
+            let text = format!("{}: {}", error.what, error.source);
+            assert!(text.contains("damaged") && text.contains(want), "{text}");
+        };
+        refused("a backup");
+        fs::write(dir.join("backups/last-good.1"), "").unwrap();
+        refused("backups/last-good.1");
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -57,6 +57,12 @@ pub(crate) const REOPEN_AFTER: (Duration, Duration) =
 pub(crate) const STOP_GRACE: Duration = Duration::from_millis(500);
 /// For the store to close after that.
 pub(crate) const STORE_CLOSE_TIMEOUT: Duration = Duration::from_millis(1200);
+/// After a start, until a first backup is written by itself; then, if anything changed, once in so long.
+pub(crate) const LAST_GOOD_FIRST: Duration = Duration::from_secs(15 * 60);
+/// See [`LAST_GOOD_FIRST`].
+pub(crate) const LAST_GOOD_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Largest backup that is written by itself, in bytes; two are kept. A larger store is backed up by hand.
+pub(crate) const LAST_GOOD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest sleep of the timer: the wall clock may have been set meanwhile.
 pub(crate) const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How often the server's certificate is looked at while running.

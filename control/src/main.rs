@@ -6,6 +6,7 @@
 //! | [`serve`] | `coracle serve`: puts keys, store, control plane and listeners together |
 //! | [`shell`] | the async part: HTTP, TLS, drive loop, store thread, node tunnels |
 //! | [`data_dir`] | the files of a data directory, and who may use it |
+//! | [`last_good`] | a backup a day by itself |
 //! | [`offline`] | `backup`, `restore`, `check` |
 //! | `pages` | manual pages and completions for packages, where built with feature `pages` |
 //! | [`token`] | `token create`, `list`, `delete` |
@@ -15,6 +16,7 @@
 mod cli;
 mod client;
 mod data_dir;
+mod last_good;
 mod limits;
 mod log;
 mod offline;

@@ -17,7 +17,7 @@ use crate::{
         kubeconfig::Kubeconfig,
         say,
     },
-    data_dir::{DataDir, InUse, key_files},
+    data_dir::{DataDir, InUse, key_files, open_store},
     serve::BACKUP_PATH,
 };
 
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) fn backup(args: &FileArgs) -> anyhow::Result<()> {
     let (archive, bytes) = match DataDir::open(&args.dir.data_dir) {
         Ok(dir) => {
-            let mut store = RedbStore::open(&existing(&dir)?)?;
+            let mut store = open_store(&existing(&dir)?)?;
             let archive = Archive { loaded: store.load()?, files: key_files(&dir.path)? };
             let mut bytes = Vec::new();
             archive.write(&mut bytes)?;
@@ -119,7 +119,7 @@ fn remove_if_there(path: &Path) -> anyhow::Result<()> {
 /// Verifies every page of the store and counts its objects.
 pub(crate) fn check(data_dir: &Path) -> anyhow::Result<()> {
     let dir = DataDir::open(data_dir)?;
-    let checked = RedbStore::open(&existing(&dir)?)?.check()?;
+    let checked = open_store(&existing(&dir)?)?.check()?;
     for (resource, count) in &checked.counts {
         say(&format!("{count:6} {resource}"))?;
     }

@@ -21,12 +21,13 @@ use coracle_keys::{
     join::{JoinToken, TOKEN_ID_LEN, TOKEN_SECRET_LEN, token_chars},
     ring::{RealKeys, ServerNames, random},
 };
-use coracle_store::archive::Archive;
+use coracle_store::{Store, archive::Archive};
 use smol::{Async, stream::StreamExt};
 
 use crate::{
     cli::ServeArgs,
     data_dir::{self, DataDir, key_files, kubeconfig},
+    last_good::LastGood,
     limits::{CERTIFICATE_CHECK_EVERY, STOP_GRACE, STORE_CLOSE_TIMEOUT},
     log,
     shell::{
@@ -67,8 +68,8 @@ pub(crate) fn run_until(
     let dir = DataDir::open_or_create(&args.dir.data_dir)?;
     let keys = Arc::new(RealKeys::open_or_create(&dir.path, unix_seconds())?);
     let store_path = dir.store_path();
-    let (store, loaded, news) =
-        StoreThread::start(Box::new(move || data_dir::open_store(&store_path)))?;
+    let open = move || Ok(Box::new(data_dir::open_store_upgrading(&store_path)?) as Box<dyn Store>);
+    let (store, loaded, news) = StoreThread::start(Box::new(open), Some(LastGood::new(&dir.path)))?;
     let objects = loaded.entries.len();
     let listeners = listen(&args.listen)?;
     let first = listeners.first().context("no address to listen on")?.1;

@@ -11,6 +11,7 @@ use coracle_store::{Loaded, Outcome, Revision, Store, StoreError, Txn};
 use smol::channel;
 
 use crate::{
+    last_good::LastGood,
     limits::{BATCHES_MERGED_MAX, REOPEN_AFTER},
     log::{self, Chain},
 };
@@ -47,15 +48,16 @@ pub(crate) struct StoreThread {
 }
 
 impl StoreThread {
-    /// Opens and loads the store, then starts the thread.
+    /// Opens and loads the store, then starts the thread, which writes backups where they belong.
     pub(crate) fn start(
         mut open: Open,
+        last_good: Option<LastGood>,
     ) -> Result<(Self, Loaded, channel::Receiver<News>), StoreError> {
         let mut store = open()?;
         let loaded = store.load()?;
         let (orders, waiting) = mpsc::channel();
         let (news, told) = channel::unbounded();
-        let mut work = Work { open, news, waiting, epoch: 0 };
+        let mut work = Work { open, news, waiting, epoch: 0, last_good };
         let thread = thread::Builder::new()
             .name("store".into())
             .stack_size(512 * 1024)
@@ -114,6 +116,7 @@ struct Work {
     news: channel::Sender<News>,
     waiting: mpsc::Receiver<Order>,
     epoch: u64,
+    last_good: Option<LastGood>,
 }
 
 impl Work {
@@ -147,7 +150,12 @@ impl Work {
                         }
                     }
                     match store.commit(&batch, reserve) {
-                        Ok(outcomes) => self.tell(&sizes, outcomes),
+                        Ok(outcomes) => {
+                            self.tell(&sizes, outcomes);
+                            if let Some(last_good) = &mut self.last_good {
+                                last_good.look(Instant::now(), &mut *store);
+                            }
+                        }
                         Err(error) => {
                             let text = told(&error);
                             log::error!("the store failed: {text}; opening it again");

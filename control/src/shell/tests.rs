@@ -78,7 +78,7 @@ impl Server {
         let names = ServerNames::standard("here", "10.43.0.1");
         let identity = keys.server_identity(&names, unix_seconds()).unwrap();
         let config = tls::server_config(&identity, keys.root_ca_pem()).unwrap();
-        let (store, loaded, news) = StoreThread::start(open).unwrap();
+        let (store, loaded, news) = StoreThread::start(open, None).unwrap();
         let make = make(keys.clone());
         let drive = Drive::start(local, make, store, loaded, news).unwrap();
         let front = Front {

@@ -60,6 +60,36 @@ fn record(
     Ok(())
 }
 
+fn end(out: &mut dyn Write, sum: &mut Fnv, reserved: Revision) -> io::Result<()> {
+    let mut covered = Fnv(sum.0);
+    covered.add(&reserved.0.to_be_bytes());
+    let checksum = covered.0.to_be_bytes();
+    record(out, sum, END, reserved, b"", &checksum)
+}
+
+/// Writes what a store holds, pair by pair, and these files.
+///
+/// # Errors
+/// The store cannot be read, or the backup not be written.
+pub fn write_store(
+    store: &mut dyn Store,
+    files: &[(String, Vec<u8>)],
+    out: &mut dyn Write,
+) -> Result<(), StoreError> {
+    let told = |e| StoreError::new("writing a backup", e);
+    let mut sum = Fnv(FNV_START);
+    sum.add(MAGIC);
+    out.write_all(MAGIC).map_err(told)?;
+    for (name, content) in files {
+        record(out, &mut sum, FILE, Revision(0), name.as_bytes(), content).map_err(told)?;
+    }
+    let reserved = store.each(&mut |key, revision, value| {
+        record(out, &mut sum, OBJECT, revision, key.as_bytes(), value)
+    })?;
+    end(out, &mut sum, reserved).map_err(told)?;
+    out.flush().map_err(told)
+}
+
 impl Archive {
     /// Writes it out.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -72,10 +102,7 @@ impl Archive {
         for entry in &self.loaded.entries {
             record(out, &mut sum, OBJECT, entry.revision, entry.key.as_bytes(), &entry.value)?;
         }
-        let mut covered = Fnv(sum.0);
-        covered.add(&self.loaded.revision_reserved.0.to_be_bytes());
-        let checksum = covered.0.to_be_bytes();
-        record(out, &mut sum, END, self.loaded.revision_reserved, b"", &checksum)
+        end(out, &mut sum, self.loaded.revision_reserved)
     }
 
     /// Reads one and checks it whole.
@@ -193,6 +220,13 @@ mod tests {
         assert_eq!(loaded.entries, some().loaded.entries);
         assert_eq!(loaded.revision_reserved, Revision(RESTORE_STRIDE));
         assert!(restore(&mut store, &back.loaded, begin).is_err(), "not over something");
+        // Pair by pair it is the same.
+        let (mut whole, mut pairs) = (Vec::new(), Vec::new());
+        Archive { loaded: store.load().unwrap(), files: back.files.clone() }
+            .write(&mut whole)
+            .unwrap();
+        write_store(&mut store, &back.files, &mut pairs).unwrap();
+        assert_eq!(whole, pairs);
     }
 
     #[test]

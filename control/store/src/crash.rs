@@ -41,10 +41,10 @@ struct State {
 
 /// A disk in memory with a journal; clones are the same one.
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<State>>);
+pub(crate) struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
-    fn holding(bytes: Vec<u8>) -> Self {
+    pub(crate) fn holding(bytes: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(State { bytes, journal: Vec::new() })))
     }
 
@@ -60,7 +60,11 @@ impl Disk {
         std::mem::take(&mut self.lock().journal)
     }
 
-    fn open(&self) -> Result<RedbStore, String> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
+    pub(crate) fn open(&self) -> Result<RedbStore, String> {
         let store = RedbStore::with_backend(Backend(self.clone()), "disk");
         store.map_err(|error| {
             format!("S1: the store does not open: {}: {}", error.what, error.source)
@@ -127,21 +131,25 @@ fn put(bytes: &mut Vec<u8>, from: usize, data: &[u8]) {
 }
 
 /// Numbers from a seed (xorshift64*).
-struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    fn draw(&mut self) -> u64 {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(2) | 1)
+    }
+
+    pub(crate) fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 8
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.draw() % bound.max(1)
     }
 
-    fn size(&mut self, bound: u64) -> usize {
+    pub(crate) fn size(&mut self, bound: u64) -> usize {
         usize::try_from(self.below(bound)).unwrap_or(0)
     }
 }
@@ -217,7 +225,7 @@ pub struct Survived {
 /// # Errors
 /// The point, and what was broken.
 pub fn survive(seed: u64, batches: u64, points: u64) -> Result<Survived, String> {
-    let mut rng = Rng(seed.wrapping_mul(2) | 1);
+    let mut rng = Rng::new(seed);
     let played = play(&mut rng, batches)?;
     let journal = played.journal.len() as u64;
     let mut survived = Survived { journal, ..Survived::default() };
@@ -434,7 +442,7 @@ mod tests {
     /// A disk that forgets a sync must be noticed, or nothing above says anything.
     #[test]
     fn a_sync_that_is_none_is_noticed() {
-        let mut rng = Rng(3);
+        let mut rng = Rng::new(3);
         let mut played = play(&mut rng, 20).unwrap();
         let entries = played.journal.len();
         let kept = played.batches.first().map_or(0, |(_, end)| *end);

@@ -13,9 +13,10 @@
 //! | `format` (feature `redb`) | the formats of redb's file, and how one becomes the next |
 //! | `faults` (feature `redb`) | disks that fail, fill up and lose power under redb |
 //! | `crash` (feature `redb`) | power cuts at every write that redb makes |
+//! | `flips` (feature `redb`) | flipped bits in a store that was closed well |
 //! | [`contract`] | the suite; `fuzz` runs any bytes against the model |
 
-use std::{error, fmt, sync::Arc};
+use std::{error, fmt, io, sync::Arc};
 
 pub mod archive;
 pub mod contract;
@@ -23,6 +24,8 @@ pub mod contract;
 pub mod crash;
 #[cfg(feature = "redb")]
 pub mod faults;
+#[cfg(feature = "redb")]
+pub mod flips;
 #[cfg(feature = "redb")]
 pub mod format;
 #[cfg(feature = "redb")]
@@ -117,7 +120,24 @@ impl StoreError {
     ) -> Self {
         Self { what: what.into(), source: source.into() }
     }
+
+    /// Whether the content of the file cannot be trusted: only a backup helps.
+    pub fn is_damage(&self) -> bool {
+        self.source.is::<Damage>()
+    }
 }
+
+/// Something in the file is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage(pub String);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is damaged ({}); restore a backup", self.0)
+    }
+}
+
+impl error::Error for Damage {}
 
 /// The cause is not repeated here: whoever prints walks `source()`.
 impl fmt::Display for StoreError {
@@ -132,6 +152,9 @@ impl error::Error for StoreError {
     }
 }
 
+/// Takes a key, its revision and its value.
+pub type See<'a> = dyn FnMut(&str, Revision, &[u8]) -> io::Result<()> + 'a;
+
 /// A backend. Blocking; owned by one thread.
 pub trait Store: Send {
     /// Reads everything.
@@ -139,6 +162,14 @@ pub trait Store: Send {
     /// Commits a batch in order with one sync; durable when it returns. Gives one outcome for each transaction.
     /// Also raises the reserved revision to `reserve` where that is higher.
     fn commit(&mut self, batch: &[Txn], reserve: Revision) -> Result<Vec<Outcome>, StoreError>;
+    /// Shows every pair by key, one at a time, without holding them all; gives the reserved number.
+    fn each(&mut self, see: &mut See<'_>) -> Result<Revision, StoreError> {
+        let loaded = self.load()?;
+        for Entry { key, revision, value } in &loaded.entries {
+            see(key, *revision, value).map_err(|e| StoreError::new("taking a pair", e))?;
+        }
+        Ok(loaded.revision_reserved)
+    }
     /// Gives unused space back to the file system.
     fn compact(&mut self) -> Result<(), StoreError>;
 }

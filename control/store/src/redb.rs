@@ -6,18 +6,23 @@
 
 use std::{
     fs::{File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ::redb::{
-    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    StorageBackend, TableDefinition, backends::FileBackend,
+    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    StorageBackend, StorageError, TableDefinition, backends::FileBackend,
 };
 
 use crate::{
-    Entry, Loaded, Op, Outcome, Revision, Store, StoreError, Txn,
+    Damage, Entry, Loaded, Op, Outcome, Revision, See, Store, StoreError, Txn,
     format::{self, KNOWN, Known, META, Upgrade},
     limits::PAGE_CACHE_BYTES,
 };
@@ -92,7 +97,10 @@ impl RedbStore {
         Self::with(backend, &name, KNOWN, upgrade)
     }
 
-    /// Opens what a backend of the caller's holds; `name` is for errors.
+    /// Opens what a backend of the caller's holds; `name` is for errors. What is there is verified page by page: a
+    /// flipped bit would else be read as if it had been written.
+    ///
+    /// redb panics on some damaged pages. Where panics unwind, that is an error like the others.
     pub fn with_backend(backend: impl StorageBackend, name: &str) -> Result<Self, StoreError> {
         Self::with(backend, name, KNOWN, Upgrade::Refuse)
     }
@@ -103,17 +111,33 @@ impl RedbStore {
         known: Known,
         upgrade: Upgrade<'_>,
     ) -> Result<Self, StoreError> {
-        let database = Builder::new()
-            .set_cache_size(PAGE_CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(|e| StoreError::new(format!("opening the store {name}"), e))?;
-        let store = Self { database, name: name.into() };
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_verified(backend, name)));
+        let store = opened.unwrap_or_else(|_| Err(damaged(name, "its pages make no sense")))?;
         match format::found(&store.database).map_err(store.told("reading"))? {
             Some(found) if found == known.format => {}
             Some(found) => format::upgrade(&store.database, name, found, known, upgrade)?,
             None => store.start(known.format)?,
         }
         Ok(store)
+    }
+
+    fn open_verified(backend: impl StorageBackend, name: &str) -> Result<Self, StoreError> {
+        // A repair after a power cut verifies all pages itself.
+        let repaired = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&repaired);
+        let mut database = Builder::new()
+            .set_cache_size(PAGE_CACHE_BYTES)
+            .set_repair_callback(move |_| seen.store(true, Ordering::Relaxed))
+            .create_with_backend(backend)
+            .map_err(|error| not_opened(name, error))?;
+        if !repaired.load(Ordering::Relaxed) {
+            match database.check_integrity() {
+                Ok(true) => {}
+                Ok(false) => return Err(damaged(name, "a page's checksum does not hold")),
+                Err(error) => return Err(not_opened(name, error)),
+            }
+        }
+        Ok(Self { database, name: name.into() })
     }
 
     fn told<E: std::error::Error + Send + Sync + 'static>(
@@ -162,6 +186,30 @@ impl RedbStore {
     }
 }
 
+/// Another process has it, or the disk fails: no backup helps. Else what is in it cannot be trusted.
+fn not_opened(name: &str, error: DatabaseError) -> StoreError {
+    let is_busy = matches!(error, DatabaseError::DatabaseAlreadyOpen);
+    let of_disk = matches!(
+        &error,
+        DatabaseError::Storage(StorageError::Io(why)) if !is_content(why)
+    );
+    if is_busy || of_disk {
+        return StoreError::new(format!("opening the store {name}"), error);
+    }
+    damaged(name, &error.to_string())
+}
+
+/// Whether an error speaks of what is in the file, and not of the disk below it.
+fn is_content(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}
+
+/// Refuses a file of which something cannot be trusted.
+fn damaged(name: &str, why: &str) -> StoreError {
+    StoreError::new(format!("opening the store {name}"), Damage(why.into()))
+}
+
 /// The revision in front of a stored value.
 fn split(stored: &[u8]) -> Option<(Revision, &[u8])> {
     let (number, value) = stored.split_first_chunk::<8>()?;
@@ -170,26 +218,43 @@ fn split(stored: &[u8]) -> Option<(Revision, &[u8])> {
 
 /// Everything in a store of format 1.
 fn content(read: &ReadTransaction, name: &str) -> Result<Loaded, StoreError> {
+    let mut entries = Vec::new();
+    let revision_reserved = each_pair(read, name, &mut |key, revision, value| {
+        entries.push(Entry { key: key.into(), revision, value: value.into() });
+        Ok(())
+    })?;
+    Ok(Loaded { entries, revision_reserved })
+}
+
+/// Shows each pair of a store of format 1; gives the reserved number.
+fn each_pair(
+    read: &ReadTransaction,
+    name: &str,
+    see: &mut See<'_>,
+) -> Result<Revision, StoreError> {
     let what = || format!("reading the store {name}");
     let told = |e: ::redb::Error| StoreError::new(what(), e);
     let meta = read.open_table(META).map_err(|e| told(e.into()))?;
     let objects = read.open_table(OBJECTS).map_err(|e| told(e.into()))?;
     let reserved = meta.get("reserved").map_err(|e| told(e.into()))?;
-    let mut entries = Vec::new();
     for pair in objects.iter().map_err(|e| told(e.into()))? {
         let (key, stored) = pair.map_err(|e| told(e.into()))?;
         let (revision, value) = split(stored.value()).ok_or_else(|| {
             let key = key.value();
             StoreError::new(what(), format!("the value of {key} is cut short; restore a backup"))
         })?;
-        entries.push(Entry { key: key.value().into(), revision, value: value.into() });
+        see(key.value(), revision, value).map_err(|e| StoreError::new(what(), e))?;
     }
-    Ok(Loaded { entries, revision_reserved: Revision(reserved.map_or(0, |v| v.value())) })
+    Ok(Revision(reserved.map_or(0, |v| v.value())))
 }
 
 impl Store for RedbStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         content(&self.database.begin_read().map_err(self.told("reading"))?, &self.name)
+    }
+
+    fn each(&mut self, see: &mut See<'_>) -> Result<Revision, StoreError> {
+        each_pair(&self.database.begin_read().map_err(self.told("reading"))?, &self.name, see)
     }
 
     fn commit(&mut self, batch: &[Txn], reserve: Revision) -> Result<Vec<Outcome>, StoreError> {
