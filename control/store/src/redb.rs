@@ -105,15 +105,18 @@ impl RedbStore {
             .set_cache_size(PAGE_CACHE_BYTES)
             .set_repair_callback(move |_| seen.store(true, Ordering::Relaxed))
             .create_with_backend(backend)
-            .map_err(|error| match error {
+            .map_err(|error| {
                 // Another process has it, or the disk fails: no backup helps.
-                DatabaseError::DatabaseAlreadyOpen => {
+                let is_outside = if let DatabaseError::Storage(StorageError::Io(why)) = &error {
+                    !is_content(why)
+                } else {
+                    matches!(error, DatabaseError::DatabaseAlreadyOpen)
+                };
+                if is_outside {
                     StoreError::new(format!("opening the store {name}"), error)
+                } else {
+                    damaged(name, &error.to_string())
                 }
-                DatabaseError::Storage(StorageError::Io(why)) if !is_content(&why) => {
-                    StoreError::new(format!("opening the store {name}"), why)
-                }
-                _ => damaged(name, &error.to_string()),
             })?;
         if !repaired.load(Ordering::Relaxed) {
             match database.check_integrity() {
