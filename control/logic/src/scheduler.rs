@@ -88,9 +88,9 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Without nodes and pods.
-    pub fn new(placement: PlacementProfile, canary: Switch) -> Self {
+    pub fn new(placement: PlacementProfile) -> Self {
         Self {
-            canary,
+            canary: Switch::default(),
             mirror: Mirror::new(placement.weights()),
             backlog: Backlog::default(),
             under_way: BTreeMap::new(),
@@ -98,6 +98,12 @@ impl Scheduler {
             next_id: 0,
             recorder: Recorder::new(NAME),
         }
+    }
+
+    /// The same, doing something wrong on purpose.
+    #[must_use]
+    pub fn with_canary(self, canary: Switch) -> Self {
+        Self { canary, ..self }
     }
 }
 

@@ -328,14 +328,13 @@ impl Node {
         let now = Now { mono: Millis(mono), wall_s: wall_s(scene.wall_ms) };
         let name = &self.name;
         scene.trace.say(scene.now_ms, || format!("{name}: {event:?}"));
-        match &event {
-            Event::Recovered(found) => {
-                let alive = found.iter().filter(|one| one.alive);
-                self.caged = alive.map(|one| one.uid.clone()).collect();
-            }
-            Event::SandboxMade(uid, _) => _ = self.caged.insert(uid.clone()),
-            Event::SandboxLost(uid) | Event::TornDown(uid) => _ = self.caged.remove(uid),
-            _ => {}
+        if let Event::Recovered(found) = &event {
+            let alive = found.iter().filter(|one| one.alive);
+            self.caged = alive.map(|one| one.uid.clone()).collect();
+        } else if let Event::SandboxMade(uid, _) = &event {
+            self.caged.insert(uid.clone());
+        } else if let Event::SandboxLost(uid) | Event::TornDown(uid) = &event {
+            self.caged.remove(uid);
         }
         let mut actions = Vec::new();
         agent.step(now, event, &mut actions);

@@ -39,7 +39,8 @@ impl Driven {
 
 /// All controllers, in the order in which they are stepped.
 pub(super) fn controllers(config: &Config, keys: Arc<dyn Keys>) -> Vec<Driven> {
-    let scheduler: Box<dyn Controller> = Box::new(Scheduler::new(config.placement, config.canary));
+    let scheduler: Box<dyn Controller> =
+        Box::new(Scheduler::new(config.placement).with_canary(config.canary));
     let Config { pod_cidr, canary, .. } = config.clone();
     let config = controllers::Config { keys, pod_cidr, canary };
     controllers::all(&config).into_iter().chain([scheduler]).map(Driven::new).collect()

@@ -19,7 +19,6 @@ use super::{PlacementProfile, Scheduler};
 use crate::{
     Millis, Rng,
     cache::{Cache, Change},
-    canary::Switch,
     controllers::{CallAction, Controller, ControllerCall},
 };
 
@@ -35,7 +34,7 @@ impl World {
         Self {
             now: Millis(1_800_000_000_000),
             cache: Cache::default(),
-            scheduler: Scheduler::new(PlacementProfile::Pack, Switch::default()),
+            scheduler: Scheduler::new(PlacementProfile::Pack),
             revision: 0,
         }
     }
@@ -357,8 +356,7 @@ fn pods_known_before_their_node_take_their_room_when_it_comes() {
 #[test]
 fn each_profile_has_its_own_idea_of_the_best_node() {
     let place = |profile: PlacementProfile| {
-        let mut world =
-            World { scheduler: Scheduler::new(profile, Switch::default()), ..World::new() };
+        let mut world = World { scheduler: Scheduler::new(profile), ..World::new() };
         world.node("full 4000");
         world.node("idle 4000");
         world.pod("old", "2", json!({"nodeName": "full"}));

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::{PlacementProfile, Scheduler, World};
 use crate::{
     cache::Change,
-    canary::Switch,
     controllers::{CallAction, Controller as _},
 };
 
@@ -191,7 +190,7 @@ fn after_a_restart_nobody_else_must_leave() {
     world.settle();
     world.pod_of("high", &asks("900m", 100));
     assert!(world.settle().contains("low must leave"));
-    world.scheduler = Scheduler::new(PlacementProfile::Pack, Switch::default());
+    world.scheduler = Scheduler::new(PlacementProfile::Pack);
     for resource in [Resource::NODES, Resource::PODS] {
         let all: std::vec::Vec<_> = world.cache.list(resource, None).cloned().collect();
         for object in all {
