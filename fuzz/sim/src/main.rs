@@ -21,7 +21,7 @@ use coracle_sim::{
 };
 
 const USAGE: &str = "usage: coracle-sim run SEED | range A B | soak MINUTES [FROM] | standard A B
-       coracle-sim canaries (feature `canaries`)
+       coracle-sim canaries [NAME] (feature `canaries`)
        coracle-sim replay SEED [--trace] [--world 'nodes=1 …']
 A SEED is a decimal number or the hex of a commit's hash. --shrink makes what fails smaller.
 standard: the world by which speed is measured. A line for each seed; exit code 1 if any failed.";
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             None => usage("no range"),
         },
         #[cfg(feature = "canaries")]
-        ["canaries"] => canaries(),
+        ["canaries", only @ ..] => canaries(only.first().copied().unwrap_or_default()),
         ["soak", minutes, from @ ..] => {
             let from = from.first().map_or(Some(1 << 32), |from| seed(from));
             match minutes.parse::<u64>().ok().zip(from) {
@@ -82,9 +82,10 @@ fn main() -> ExitCode {
 
 /// Breaks each promise on purpose, until it is noticed.
 #[cfg(feature = "canaries")]
-fn canaries() -> ExitCode {
+fn canaries(only: &str) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for bird in coracle_sim::canaries::all() {
+    let birds = coracle_sim::canaries::all().into_iter();
+    for bird in birds.filter(|bird| format!("{:?}", bird.name).contains(only)) {
         match coracle_sim::canaries::hunt(&bird, 0) {
             Ok((seeds, why)) => {
                 println!("NOTICED {:?} after {seeds} seeds: {why}", bird.name);
