@@ -20,15 +20,19 @@ full() {
     said=$(coracle create -f /tmp/map.yml 2>&1) || break
     acked=$((acked + 1)) said=
   done
-  reads=$(coracle get configmaps -o name | grep -c full-)
+  # What the failed write left is not known: the store is opened again before anything is answered, on a slow machine too.
+  since=$(up_s)
+  reads_go_on() { reads=$(coracle get configmaps -o name | grep -c full-); [ $reads -ge $acked ]; }
+  within 60 reads_go_on
+  reads="$reads read $(awk "BEGIN { print $(up_s) - $since }") s later"
   rm /data/control/filler
   again() { config_map after >/tmp/map.yml; coracle apply -f /tmp/map.yml; }
   if within 60 again; then after=works; else after="does not work: $(again 2>&1 | head -n 1)"; fi
   coracle get configmaps -o name >/tmp/there
   lost=0 n=0
   while [ $n -lt $acked ]; do grep -q "full-$n\$" /tmp/there || lost=$((lost + 1)); n=$((n + 1)); done
-  found="disk full after $acked writes: '$said'; $reads read while full; a write after room was made $after; $lost acknowledged lost"
-  if [ -n "$said" ] && [ $reads -ge $acked ] && [ "$after" = works ] && [ $lost = 0 ] && kill -0 $control; then pass "$found"
+  found="disk full after $acked writes: '$said'; $reads, still full; a write after room was made $after; $lost acknowledged lost"
+  if [ -n "$said" ] && [ "${reads%% *}" -ge $acked ] && [ "$after" = works ] && [ $lost = 0 ] && kill -0 $control; then pass "$found"
   else miss "$found"; fi
 }
 
