@@ -15,6 +15,12 @@ fn main() -> ExitCode {
         eprintln!("usage: flips [TIMES [SEED]]");
         return ExitCode::from(2);
     };
+    // redb's own panics are refusals, and counted as such.
+    std::panic::set_hook(Box::new(|panic| {
+        if !panic.location().is_some_and(|at| at.file().contains("/redb-")) {
+            eprintln!("{panic}");
+        }
+    }));
     let (mut same, mut refused) = (0, 0);
     for seed in from..from + times.div_ceil(TIMES) {
         match flip(seed, TIMES) {
