@@ -43,8 +43,9 @@ lint: ## format, clippy, pure crates alone, licences
 	cargo fetch --quiet
 	cargo deny --offline --all-features --config .deny.toml check bans licenses sources
 
-build: ## the release binaries
-	cargo build --release -p coracle-control -p coracle-agent
+build: ## the release binaries, each with its own features of what they share: control/seldom.txt knows those
+	cargo build --release -p coracle-control
+	cargo build --release -p coracle-agent
 
 setup: ## what the tests need: packages, kubectl in two versions
 	./.ci/setup
