@@ -485,7 +485,7 @@ impl Drop for Cluster {
             let _ = Command::new(program)
                 .arg("--data-dir")
                 .arg(self.agent_dir(name))
-                .arg("down")
+                .args(["down", "--pods"])
                 .output();
         }
         for place in host::mounts_below(&self.dir) {
