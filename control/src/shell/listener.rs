@@ -72,7 +72,9 @@ impl StrangersPlace {
     fn take(doors: &Rc<Doors>) -> io::Result<Self> {
         let taken = doors.strangers.get();
         if STRANGERS_MAX <= taken {
-            let message = format!("{taken} connections without a client certificate are open");
+            let message = format!(
+                "{taken} connections without a client certificate are open, so this one is closed; close some, or use a certificate"
+            );
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, message));
         }
         doors.strangers.set(taken + 1);
