@@ -32,6 +32,9 @@ const SEEN_SOME: u32 = 512;
 pub struct ShapeRecord {
     cpu_milli: u32,
     count: u32,
+    /// How often it had come when the sample was drawn: what is worked out between two samples is the same whenever it
+    /// is asked for (P3), remembered or not.
+    weight: u32,
     memory_bytes: u64,
     devices: DeviceAsk,
     needs: Requirements,
@@ -43,6 +46,7 @@ impl ShapeRecord {
         Self {
             cpu_milli: pod.requests.cpu_milli,
             count: 1,
+            weight: 0,
             memory_bytes: pod.requests.memory_bytes,
             devices: pod.devices,
             needs: ask.affinity.only().copied().unwrap_or_default(),
@@ -62,9 +66,16 @@ impl ShapeRecord {
 pub(crate) struct WorkloadState {
     shapes: u32,
     seen: u32,
-    /// Rises with each new sample; 0 is none.
+    /// Rises with each new sample, and with each shape that gives way; 0 is none.
     version: u32,
     sample: [u8; SAMPLE_PODS],
+}
+
+impl WorkloadState {
+    /// What was worked out before holds no more.
+    fn forget_answers(&mut self) {
+        self.version = self.version.wrapping_add(1).max(1);
+    }
 }
 
 impl Default for WorkloadState {
@@ -116,8 +127,10 @@ impl Core<'_> {
             }
             workload.shapes += 1;
         } else if let Some(rarest) = known.iter_mut().min_by_key(|known| known.count) {
-            // Space-saving (Metwally et al. 2005): the rarest gives way and leaves its count behind.
-            *rarest = ShapeRecord { count: rarest.count.saturating_add(1), ..shape };
+            // Space-saving (Metwally et al. 2005): the rarest gives way and leaves its count behind, in the sample too.
+            let (count, weight) = (rarest.count.saturating_add(1), rarest.weight);
+            *rarest = ShapeRecord { count, weight, ..shape };
+            workload.forget_answers();
         }
         workload.seen = workload.seen.saturating_add(1);
         let seen = workload.seen;
@@ -137,8 +150,11 @@ impl Core<'_> {
     /// shuffled by a generator with a fixed seed: the same workload, the same sample (P3).
     fn draw(&mut self) {
         let workload = &mut self.state.workload;
-        workload.version = workload.version.wrapping_add(1).max(1);
-        let shapes = self.tables.shapes.get(..workload.shapes as usize).unwrap_or_default();
+        workload.forget_answers();
+        let shapes = self.tables.shapes.get_mut(..workload.shapes as usize).unwrap_or_default();
+        for shape in shapes.iter_mut() {
+            shape.weight = shape.count;
+        }
         let total: u64 = shapes.iter().map(|shape| u64::from(shape.count)).sum();
         let (mut shape, mut upto) = (0_u8, 0);
         let mut counts = shapes.iter().map(|shape| u64::from(shape.count));
@@ -250,8 +266,8 @@ impl View<'_> {
         }
         let (mut useless, mut weights) = (0_u64, 0_u64);
         for shape in shapes.iter().filter(|shape| left.concerns(shape)) {
-            weights += u64::from(shape.count);
-            useless += u64::from(shape.count) * left.useless_to(shape, total);
+            weights += u64::from(shape.weight);
+            useless += u64::from(shape.weight) * left.useless_to(shape, total);
         }
         let useless = useless * FINE / weights.max(1);
         let (mut used_by_all, mut used_by_best) = (0, 0);

@@ -135,3 +135,19 @@ fn slices_go_where_the_workload_loses_least() {
         }
     }
 }
+
+/// What pods seen since the last sample change counts in the next one: an answer remembered is the answer (P3).
+#[test]
+fn a_score_is_the_same_remembered_or_worked_out() {
+    let mut pair = Pair::new(Heap::new(2, 16).with_workload(4), Profile::GRADIENT, 2, 16);
+    pair.add_node(node());
+    for _ in 0..16 {
+        pair.observe(&pod(100));
+    }
+    pair.explain(&pod(100));
+    for cpu in 1..16 {
+        pair.observe(&pod(3950));
+        pair.explain(&pod(100));
+        pair.explain(&pod(100 + cpu));
+    }
+}

@@ -24,7 +24,9 @@ struct Shape {
 pub struct Workload {
     shapes: Vec<(Shape, u64)>,
     seen: u64,
+    /// Pods drawn, and how often each shape had come by then.
     sample: Vec<usize>,
+    weights: Vec<u64>,
 }
 
 impl Workload {
@@ -51,6 +53,7 @@ impl Workload {
     fn draw(&mut self) {
         // Each shape as often as its share says, in a shuffled order.
         let total: u64 = self.shapes.iter().map(|(_, count)| count).sum();
+        self.weights = self.shapes.iter().map(|(_, count)| *count).collect();
         self.sample.clear();
         for part in 0..SAMPLE as u64 {
             let wanted = (2 * part + 1) * total / (2 * SAMPLE as u64);
@@ -130,11 +133,11 @@ impl Naive {
             return 0;
         }
         let workload = &self.workload;
-        let concerned = workload.shapes.iter().filter(|(shape, _)| free.concerns(shape));
+        let drawn = workload.shapes.iter().zip(&workload.weights);
         let (mut useless, mut weights) = (0_u64, 0_u64);
-        for (shape, count) in concerned {
-            weights += count;
-            useless += count * free.useless_to(shape, total);
+        for ((shape, _), weight) in drawn.filter(|((shape, _), _)| free.concerns(shape)) {
+            weights += weight;
+            useless += weight * free.useless_to(shape, total);
         }
         let useless = useless * 16 / weights.max(1);
         let (mut all, mut best) = (0, 0);
