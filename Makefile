@@ -1,5 +1,5 @@
 # The front panel. Each target is a line or two; what they need is in .ci/setup.
-.PHONY: demo test lint miri bench cost scale fuzz sim crash cross cross-twice cross-test lab lab-setup lab-systemd packages setup build
+.PHONY: demo test lint miri bench cost silence scale fuzz sim torment crash cross cross-twice cross-test lab lab-setup lab-systemd packages setup build
 
 IMAGE := target/demo/testing-service.tar
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -31,6 +31,11 @@ cost: setup build $(IMAGE) ## each budget beside its number; COST_IDLE_SECONDS=6
 	cargo build --release -p coracle-benches --bin cost
 	$(SUDO) env "PATH=$$PATH" "COST_IDLE_SECONDS=$${COST_IDLE_SECONDS:-600}" target/release/cost
 
+silence: build $(IMAGE) ## an idle cluster writes nothing and wakes rarely: simulated for an hour, measured for SILENCE_SECONDS (600)
+	cargo run --profile sim -p coracle-sim -- silence
+	cargo build --release -p coracle-benches --bin silence
+	$(SUDO) env "PATH=$$PATH" "SILENCE_SECONDS=$${SILENCE_SECONDS:-600}" target/release/silence
+
 scale: setup build ## 1,000 pods on 100 fake nodes, end to end: bound a second, times, memory, flash
 	cargo build --release -p coracle-benches --bin cluster-scale
 	target/release/cluster-scale
@@ -58,6 +63,10 @@ $(IMAGE): $(wildcard control/examples/testing-service/src/*.rs)
 
 sim: ## whole clusters, one from each seed, for SIM_MINUTES (10): the seed is printed with what it broke
 	cargo run --profile sim -p coracle-sim -- soak "$${SIM_MINUTES:-10}"
+
+torment: build $(IMAGE) ## the real programs, killed, stopped, cut off, on full disks, for TORMENT_MINUTES (10); wants root
+	cargo build --profile sim -p coracle-sim -p coracle-benches --bin coracle-sim --bin torment
+	$(SUDO) target/sim/coracle-sim torment "$${TORMENT_MINUTES:-10}" --bin-dir target/release
 
 crash: ## power cuts at 200,000 points of what redb writes
 	cargo run --profile sim -p coracle-store --features redb --example crash -- 200000

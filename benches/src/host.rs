@@ -1,6 +1,6 @@
 //! What the host shows of processes: found by what is in their command line, as everything of a cluster can be.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// Pids of the processes whose command line contains `text`, ascending, this process not among them.
 pub fn pids_with(text: &str) -> Vec<i32> {
@@ -16,6 +16,33 @@ pub fn pids_with(text: &str) -> Vec<i32> {
         }
     }
     found.sort_unstable();
+    found
+}
+
+/// Words of a process's command line; none once it is gone.
+pub fn words(pid: i32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Shims by the pod uid in their command line, of all whose command line contains `text`. A clone on its way to exec still
+/// shows its parent's command line for a moment: shims are not each other's children.
+pub fn shims_by_pod(text: &str) -> BTreeMap<String, Vec<i32>> {
+    let mut shims = BTreeMap::new();
+    for pid in pids_with(text) {
+        let words = words(pid);
+        let after = |name: &str| words.iter().skip_while(|word| *word != name).nth(1);
+        if let (Some(_), Some(uid)) = (after("shim"), after("--pod")) {
+            shims.insert(pid, uid.clone());
+        }
+    }
+    let mut found: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    for (pid, uid) in &shims {
+        if !parent_of(*pid).is_some_and(|parent| shims.contains_key(&parent)) {
+            found.entry(uid.clone()).or_default().push(*pid);
+        }
+    }
     found
 }
 
@@ -60,6 +87,23 @@ pub fn cpu_ticks(pid: i32) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+}
+
+/// How often each thread of a process has gone to sleep so far, by thread id (`voluntary_ctxt_switches`): each was followed
+/// by a wake-up. Preemptions are not counted.
+pub fn sleeps(pid: i32) -> BTreeMap<i32, u64> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let Some(thread) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        if let Some(count) = line.and_then(|text| text.trim().parse().ok()) {
+            found.insert(thread, count);
+        }
+    }
+    found
 }
 
 /// Bytes that a process has sent to be written to a disk (`write_bytes` of `/proc/PID/io`).

@@ -8,5 +8,7 @@ pub mod api;
 pub mod cluster;
 pub mod disk;
 pub mod host;
+pub mod https;
 pub mod masks;
 pub mod placement;
+pub mod syncs;

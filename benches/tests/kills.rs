@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     process::Command,
     sync::{
         Arc, Mutex,
@@ -22,26 +21,7 @@ const ROUNDS: usize = 10;
 
 /// Shims by the pod uid in their command line.
 fn shims_by_pod(cluster: &Cluster) -> BTreeMap<String, Vec<i32>> {
-    let mut found: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for shim in cluster.shims() {
-        let line = fs::read(format!("/proc/{shim}/cmdline")).unwrap_or_default();
-        let words: Vec<String> = line
-            .split(|b| *b == 0)
-            .map(|word| String::from_utf8_lossy(word).into_owned())
-            .collect();
-        let uid = words
-            .iter()
-            .position(|word| word == "--pod")
-            .and_then(|at| words.get(at + 1))
-            .cloned()
-            .unwrap_or_default();
-        // A clone on its way to exec still shows its parent's command line for a moment; only shims are in the host's PID
-        // namespace and not each other's children.
-        if !host::parent_of(shim).is_some_and(|parent| cluster.shims().contains(&parent)) {
-            found.entry(uid).or_default().push(shim);
-        }
-    }
-    found
+    host::shims_by_pod(&cluster.dir().display().to_string())
 }
 
 #[test]

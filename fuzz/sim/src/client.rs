@@ -78,6 +78,11 @@ impl Client {
         Self { script, at: 0, tag: 0, replicas }
     }
 
+    /// Asks for the Deployment with so many replicas, and for nothing else.
+    pub fn only(replicas: u64) -> Self {
+        Self { script: vec![Line::Create, Line::Scale(replicas)], at: 0, tag: 0, replicas }
+    }
+
     /// Whether the script is played.
     pub fn is_done(&self) -> bool {
         self.at >= self.script.len()

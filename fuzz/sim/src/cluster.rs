@@ -70,6 +70,21 @@ pub struct Report {
     pub simulated_ms: u64,
 }
 
+/// What goes on in a cluster, as counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Commits of the store.
+    pub commits: u64,
+    /// Durable changes.
+    pub changes: u64,
+    /// Requests of agents.
+    pub requests: u64,
+    /// Writes of watch streams to agents.
+    pub frames: u64,
+    /// Times that the control plane woke up because of the time.
+    pub ticks: u64,
+}
+
 /// The cluster.
 pub struct Cluster {
     now_ms: u64,
@@ -94,6 +109,7 @@ pub struct Cluster {
     deaf: BTreeSet<Caller>,
     trace: Trace,
     accidents: u64,
+    traffic: Traffic,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -125,6 +141,7 @@ impl Cluster {
             deaf: BTreeSet::new(),
             trace,
             accidents: 0,
+            traffic: Traffic::default(),
         };
         this.draw_clocks();
         this.push(0, Ev::Start);
@@ -133,6 +150,16 @@ impl Cluster {
         }
         this.push(limits::MISCHIEF_MS, Ev::Mischief);
         this
+    }
+
+    /// The client asks for the quick start's Deployment with so many replicas, and for nothing else.
+    pub fn only_asks_for(&mut self, replicas: u64) {
+        self.client = Client::only(replicas);
+    }
+
+    /// What went on so far.
+    pub fn traffic(&self) -> Traffic {
+        Traffic { changes: self.server.history.len(), ..self.traffic }
     }
 
     /// Everyone but the agents begins.
@@ -370,6 +397,7 @@ impl Cluster {
                 }
             }
             Ev::Arrive(caller, http) => {
+                self.traffic.requests += u64::from(matches!(caller.actor, Actor::Node(_)));
                 self.trace.note(self.now_ms, "arrive", &[caller.tag, http.body.bytes.len() as u64]);
                 self.trace.bytes(http.path.as_bytes());
                 self.trace.say(self.now_ms, || told(caller, &http));
@@ -380,6 +408,7 @@ impl Cluster {
                 self.server.gone(self.now_ms, caller, &mut out)?;
             }
             Ev::Commit(epoch) if epoch == self.server.epoch => {
+                self.traffic.commits += 1;
                 self.trace.note(self.now_ms, "commit", &[epoch]);
                 let full = self.now_ms < self.server.full_until;
                 let fails = full || self.rng.chance(self.world.fail_commit);
@@ -392,6 +421,7 @@ impl Cluster {
                 }
             }
             Ev::Tick(epoch) if epoch == self.server.epoch => {
+                self.traffic.ticks += 1;
                 self.trace.note(self.now_ms, "tick", &[epoch]);
                 self.server.tick(self.now_ms, &mut out)?;
             }
@@ -503,6 +533,7 @@ impl Cluster {
         let (bytes, poll) = self.server.pull(watch);
         self.trace.note(self.now_ms, "pull", &[caller.tag, bytes.len() as u64]);
         if !bytes.is_empty() {
+            self.traffic.frames += u64::from(matches!(caller.actor, Actor::Node(_)));
             let at = self.now_ms + self.delay(caller.actor);
             let last = self.streams.entry(caller).or_default();
             *last = at.max(*last);

@@ -12,6 +12,7 @@
 //! | [`history`], [`checker`], [`promises`] | the model, and what is held against it |
 //! | [`trace`], [`shrink`] | what happened, as a number and as lines; a failing world made smaller |
 //! | `canaries` (feature) | each promise broken on purpose, until it is noticed |
+//! | [`silence`] | what goes on in an idle hour |
 //! | [`bodies`] | fuzz bodies |
 //!
 //! Promises checked: S1, S2, S3, W1-W6, P1, P2, R1, R5, R6, L1. Does no I/O and reads no clock.
@@ -33,6 +34,7 @@ pub mod register;
 pub mod rng;
 pub mod server;
 pub mod shrink;
+pub mod silence;
 pub mod trace;
 pub mod wire;
 pub mod world;

@@ -1,10 +1,12 @@
-//! `coracle-sim`: plays worlds and says which of them broke a promise. Reads a clock only to say how fast it was.
+//! `coracle-sim`: plays worlds and says which of them broke a promise. Reads a clock only to say how fast it was. What
+//! torments the real programs is a program of its own beside it: this crate does no I/O.
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
 use std::{
     collections::BTreeMap,
     num::NonZero,
-    process::ExitCode,
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode},
     sync::{Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
@@ -23,8 +25,12 @@ use coracle_sim::{
 const USAGE: &str = "usage: coracle-sim run SEED | range A B | soak MINUTES [FROM] | standard A B
        coracle-sim canaries [NAME] (feature `canaries`)
        coracle-sim replay SEED [--trace] [--world 'nodes=1 …']
+       coracle-sim silence
+       coracle-sim torment [MINUTES] [--seed N] [--bin-dir DIR] [--trace]
 A SEED is a decimal number or the hex of a commit's hash. --shrink makes what fails smaller.
-standard: the world by which speed is measured. A line for each seed; exit code 1 if any failed.";
+standard: the world by which speed is measured. A line for each seed; exit code 1 if any failed.
+silence: what is written and said in an idle hour of 5 boards and 20 pods, each beside its limit.
+torment: the real programs of DIR (or beside this one), killed, stopped, cut off and filled up; wants root.";
 
 struct Flags {
     shrink: bool,
@@ -36,6 +42,9 @@ fn main() -> ExitCode {
     let mut words = Vec::new();
     let mut flags = Flags { shrink: false, trace: false, world: None };
     let mut args = std::env::args().skip(1);
+    if std::env::args().nth(1).is_some_and(|word| word == "torment") {
+        return torment();
+    }
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--shrink" => flags.shrink = true,
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
             Some(one) => Tally::default().all(one..=one, &flags, false),
             None => usage("no seed"),
         },
+        ["silence"] => silence(),
         ["replay", one] => seed(one).map_or_else(|| usage("no seed"), |one| replay(one, &flags)),
         ["range", from, to] => match range(from, to) {
             Some((from, to)) => Tally::default().all(from..to, &flags, false),
@@ -77,6 +87,38 @@ fn main() -> ExitCode {
             }
         }
         _ => usage("what is to be done?"),
+    }
+}
+
+/// An idle hour, a line a figure.
+fn silence() -> ExitCode {
+    let figures = match coracle_sim::silence::idle_hour(0) {
+        Ok(figures) => figures,
+        Err(why) => {
+            println!("FAILED {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut code = ExitCode::SUCCESS;
+    for coracle_sim::silence::Figure { name, count, limit } in figures {
+        let judged = if limit < count { "over" } else { "ok" };
+        println!("silence simulated_{name} {count} an_hour limit {limit} {judged}");
+        if limit < count {
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+/// Becomes the program that torments the real ones, with the same words.
+fn torment() -> ExitCode {
+    let beside = std::env::current_exe().map(|own| own.with_file_name("torment"));
+    match beside {
+        Ok(program) => {
+            let error = Command::new(&program).args(std::env::args().skip(2)).exec();
+            usage(&format!("cannot run {}: {error}; run `make torment`", program.display()))
+        }
+        Err(error) => usage(&format!("cannot find this program: {error}")),
     }
 }
 

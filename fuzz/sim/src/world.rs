@@ -130,6 +130,12 @@ impl World {
         }
     }
 
+    /// So many boards without weather, writers or chaos.
+    pub fn quiet(nodes: u64) -> Self {
+        let drawn = Self::draw(&mut Rng::new(0));
+        Self { nodes, cpus: 4, rough_ms: 0, writers: 0, lines: 0, chaos_ms: 0, ..drawn.calm() }
+    }
+
     /// The same cluster with the weather gone.
     #[must_use]
     pub fn calm(&self) -> Self {

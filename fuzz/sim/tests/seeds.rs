@@ -34,6 +34,16 @@ fn the_same_seed_gives_the_same_trace() {
     assert_ne!(once.trace, run(4).unwrap().trace);
 }
 
+#[test]
+fn an_idle_hour_writes_nothing_and_says_little() {
+    let figures = coracle_sim::silence::idle_hour(1).unwrap();
+    let over: Vec<_> = figures.iter().filter(|figure| figure.limit < figure.count).collect();
+    assert!(over.is_empty(), "{over:?}");
+    // The agents live: each renews its Lease.
+    let requests = figures.iter().find(|figure| figure.name == "requests_of_agents").unwrap();
+    assert!(300 * coracle_sim::silence::NODES < requests.count, "{requests:?}");
+}
+
 /// Worlds in which something was found, with what it was.
 const FOUND: [(u64, &str); 2] = [
     // R5: a slow start of a container went on after its shim had died, beside the next attempt.

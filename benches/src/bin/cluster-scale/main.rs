@@ -17,7 +17,6 @@
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 #![expect(clippy::cast_precision_loss, reason = "numbers for people to read")]
 
-mod https;
 mod seen;
 
 use std::{
@@ -36,10 +35,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use coracle_benches::{
     cluster::{Cluster, wait_for},
     host,
+    https::{Admin, Client},
 };
 use serde_json::{Value, json};
 
-use https::{Admin, Client};
 use seen::Seen;
 
 const CASES: [&str; 4] = ["backlog", "create", "join", "deployment"];
@@ -110,7 +109,7 @@ fn spec() -> Value {
 
 fn measure(case: &str, args: &Args) -> Result<()> {
     let mut cluster = Cluster::start()?;
-    let admin = Admin::of(&cluster)?;
+    let admin = Admin::of(&cluster.kubeconfig())?;
     let seen = Seen::watch(&admin)?;
     let server = cluster.server_pid().context("no control plane")?;
     if case != "join" {

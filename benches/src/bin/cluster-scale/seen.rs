@@ -8,9 +8,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use coracle_benches::https::{Admin, WatchEnd};
 use serde_json::Value;
-
-use crate::https::Admin;
 
 /// One pod's life so far.
 #[derive(Clone, Copy, Debug)]
@@ -47,14 +46,18 @@ impl Seen {
             // Without a revision it begins with all there is.
             let path = "/api/v1/namespaces/default/pods?watch=true";
             loop {
-                match client.watch(path, |line| into.line(line)) {
-                    Ok(()) => into.lock().restarts += 1,
-                    Err(error) => {
-                        into.lock().wrong = Some(format!("{error:#}"));
-                        into.0.1.notify_all();
-                        return;
+                let wrong = match client.watch(path, |line| into.line(line)) {
+                    Ok(WatchEnd::Told) => {
+                        into.lock().restarts += 1;
+                        continue;
                     }
-                }
+                    Ok(WatchEnd::Closed) => format!("the watch of {path} ended"),
+                    Ok(WatchEnd::Refused(code)) => format!("GET {path}: {code}"),
+                    Err(error) => format!("{error:#}"),
+                };
+                into.lock().wrong = Some(wrong);
+                into.0.1.notify_all();
+                return;
             }
         });
         Ok(seen)

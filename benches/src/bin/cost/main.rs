@@ -13,7 +13,7 @@ use std::{
     env, fs,
     io::Write as _,
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +22,7 @@ use anyhow::{Context as _, Result, ensure};
 use coracle_benches::{
     cluster::{Cluster, Kubectl, bin_dir, project, text, wait_for},
     host,
+    syncs::Syncs,
 };
 use http::Proxy;
 
@@ -195,34 +196,20 @@ fn second_of_day(line: &str) -> Option<Duration> {
 /// Syncs of the store in one pod's life until Running, counted with strace; the bytes from `/proc/PID/io`.
 fn commits(lines: &mut Lines, cluster: &Cluster, proxy: &mut Proxy) -> Result<()> {
     let pid = cluster.server_pid().context("no control plane")?;
-    let trace = cluster.dir().join("syncs");
-    let tracer = Command::new("strace")
-        .args(["-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"])
-        .arg(&trace)
-        .args(["-p", &pid.to_string()])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut tracer) = tracer else {
-        lines.missing("pod_commits", "no strace");
-        return Ok(());
+    let syncs = match Syncs::attach(pid, &cluster.dir().join("syncs")) {
+        Ok(syncs) => syncs,
+        Err(error) => {
+            lines.missing("pod_commits", &format!("{error:#}"));
+            return Ok(());
+        }
     };
-    wait_for("strace to attach", || {
-        let by = host::status_field(pid, "TracerPid");
-        ensure!(by.is_some_and(|by| by != "0"), "not attached");
-        Ok(())
-    })?;
     let before = host::bytes_written(pid).context("no /proc/PID/io")?;
     proxy.ask("POST", "/api/v1/namespaces/default/pods", &pod("counted"))?;
     runs(cluster, "counted")?;
     // What follows on Running (conditions, events) has come after this.
     thread::sleep(Duration::from_secs(2));
     let bytes = host::bytes_written(pid).context("no /proc/PID/io")? - before;
-    Command::new("kill").arg(tracer.id().to_string()).status()?;
-    tracer.wait()?;
-    let syncs = fs::read_to_string(&trace)?;
-    let syncs =
-        syncs.lines().filter(|line| line.contains("sync(") && !line.contains("resumed")).count();
+    let syncs = syncs.count()?;
     println!(
         "# pod_commits: fsync and fdatasync calls of the control plane seen by strace; {bytes} bytes written"
     );

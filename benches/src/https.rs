@@ -1,10 +1,11 @@
 //! HTTP/1.1 over TLS as the administrator, on kept connections: as many requests at one time as there are clients,
-//! without a kubectl between them and what is measured.
+//! without a kubectl between them and what is measured or tormented.
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    path::Path,
     sync::Arc,
     thread,
     time::Duration,
@@ -12,7 +13,6 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
-use coracle_benches::cluster::Cluster;
 use coracle_keys::pem;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -22,20 +22,24 @@ use rustls::{
 
 /// Tries of a request that the server was too busy for.
 const TRIES_MAX: u32 = 20;
-/// Longer than anything is to take.
+/// Longer than anything is to take, if nothing else is said.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Whom to dial, and with what.
 #[derive(Clone)]
-pub(crate) struct Admin {
+pub struct Admin {
     address: String,
     tls: Arc<ClientConfig>,
+    silence_max: Duration,
 }
 
 impl Admin {
     /// From the administrator's kubeconfig.
-    pub(crate) fn of(cluster: &Cluster) -> Result<Self> {
-        let text = fs::read_to_string(cluster.kubeconfig())?;
+    ///
+    /// # Errors
+    /// It is not there, or not as the control plane writes it.
+    pub fn of(kubeconfig: &Path) -> Result<Self> {
+        let text = fs::read_to_string(kubeconfig)?;
         let field = |name: &str| -> Result<String> {
             let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
             let value = line.with_context(|| format!("the kubeconfig has no {name}"))?;
@@ -57,16 +61,28 @@ impl Admin {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_client_auth_cert(ders("client-certificate-data")?, key)?;
-        let url = cluster.url()?;
+        let url = text.lines().find_map(|line| line.trim().strip_prefix("server:"));
+        let url = url.context("the kubeconfig names no server")?.trim().trim_matches('"');
         let address = url.strip_prefix("https://").context("the URL is not https")?.to_owned();
-        Ok(Self { address, tls: Arc::new(tls) })
+        Ok(Self { address, tls: Arc::new(tls), silence_max: SILENCE_MAX })
+    }
+
+    /// The same, with another bound on how long a connection may be silent while something is awaited.
+    #[must_use]
+    pub fn patient(self, silence_max: Duration) -> Self {
+        Self { silence_max, ..self }
     }
 
     /// A connection.
-    pub(crate) fn dial(&self) -> Result<Client> {
-        let stream = TcpStream::connect(&self.address)?;
+    ///
+    /// # Errors
+    /// Nobody answers there in time.
+    pub fn dial(&self) -> Result<Client> {
+        let to: SocketAddr = self.address.parse().context("the URL names no address")?;
+        let stream = TcpStream::connect_timeout(&to, self.silence_max)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        stream.set_read_timeout(Some(self.silence_max))?;
+        stream.set_write_timeout(Some(self.silence_max))?;
         let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
         let name = ServerName::try_from(host.to_owned())?;
         let session = ClientConnection::new(Arc::clone(&self.tls), name)?;
@@ -74,8 +90,19 @@ impl Admin {
     }
 }
 
+/// How a watch ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// Who was told said so.
+    Told,
+    /// The server closed it.
+    Closed,
+    /// The server did not begin it: the status code.
+    Refused(u16),
+}
+
 /// One connection.
-pub(crate) struct Client {
+pub struct Client {
     stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
 }
 
@@ -124,30 +151,48 @@ impl Client {
         Ok(bytes)
     }
 
-    /// One request; the body of the answer, or what the server said against it. A server that is too busy is asked
-    /// again when it says.
-    pub(crate) fn ask(
+    /// The rest of an answer.
+    fn body(&mut self, head: &Head) -> Result<String> {
+        let mut bytes = Vec::new();
+        if head.is_chunked {
+            loop {
+                let chunk = self.chunk()?;
+                if chunk.is_empty() {
+                    break;
+                }
+                bytes.extend(chunk);
+            }
+        } else {
+            self.stream.by_ref().take(head.length).read_to_end(&mut bytes)?;
+            let read = u64::try_from(bytes.len())?;
+            ensure!(read == head.length, "the answer ended after {read} of {} bytes", head.length);
+        }
+        Ok(String::from_utf8(bytes)?)
+    }
+
+    /// One request, once: the status code and the body of the answer.
+    ///
+    /// # Errors
+    /// There was no whole answer: nobody knows what became of the request, and the connection is of no more use.
+    pub fn answer(
         &mut self,
         method: &str,
         path: &str,
         kind: &str,
         body: &str,
-    ) -> Result<String> {
+    ) -> Result<(u16, String)> {
+        let head = self.send(method, path, kind, body)?;
+        Ok((head.code, self.body(&head)?))
+    }
+
+    /// One request; the body of the answer. A server that is too busy is asked again when it says.
+    ///
+    /// # Errors
+    /// No answer, or what the server said against it.
+    pub fn ask(&mut self, method: &str, path: &str, kind: &str, body: &str) -> Result<String> {
         for _ in 0..TRIES_MAX {
             let head = self.send(method, path, kind, body)?;
-            let mut bytes = Vec::new();
-            if head.is_chunked {
-                loop {
-                    let chunk = self.chunk()?;
-                    if chunk.is_empty() {
-                        break;
-                    }
-                    bytes.extend(chunk);
-                }
-            } else {
-                self.stream.by_ref().take(head.length).read_to_end(&mut bytes)?;
-            }
-            let answer = String::from_utf8(bytes)?;
+            let answer = self.body(&head)?;
             match (head.code, head.retry_after_s) {
                 (200..=299, _) => return Ok(answer),
                 (429 | 503, Some(seconds)) => thread::sleep(Duration::from_secs(seconds)),
@@ -157,24 +202,32 @@ impl Client {
         bail!("{method} {path}: the server was too busy {TRIES_MAX} times")
     }
 
-    /// Lines of a watch, until `tell` says that it does not go on; then to the end of the answer.
-    pub(crate) fn watch(
+    /// Lines of a watch, until `tell` says that it does not go on (then to the end of the answer) or the server closes it.
+    ///
+    /// # Errors
+    /// The connection broke, or what `tell` gave.
+    pub fn watch(
         &mut self,
         path: &str,
         mut tell: impl FnMut(&[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    ) -> Result<WatchEnd> {
         let head = self.send("GET", path, "application/json", "")?;
-        ensure!(head.code == 200 && head.is_chunked, "GET {path}: {}", head.code);
+        if head.code != 200 || !head.is_chunked {
+            self.body(&head)?;
+            return Ok(WatchEnd::Refused(head.code));
+        }
         let mut waiting: Vec<u8> = Vec::new();
         loop {
             let chunk = self.chunk()?;
-            ensure!(!chunk.is_empty(), "the watch of {path} ended");
+            if chunk.is_empty() {
+                return Ok(WatchEnd::Closed);
+            }
             waiting.extend(chunk);
             while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = waiting.drain(..=end).collect();
                 if !tell(&line)? {
                     while !self.chunk()?.is_empty() {}
-                    return Ok(());
+                    return Ok(WatchEnd::Told);
                 }
             }
         }
