@@ -108,7 +108,8 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
     coracle_runtime::linux::heap::one_heap();
     let local = Local::default();
     let main = local.clone();
-    smol::block_on(main.run(async move { Shell::start(local, options).await }))
+    // Not smol's own, under which two threads hand the sockets to each other and wake ten times for one answer.
+    smol::future::block_on(main.run(async move { Shell::start(local, options).await }))
 }
 
 impl Shell {

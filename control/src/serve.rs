@@ -94,7 +94,8 @@ pub(crate) fn run_until(
     });
     let local = Local::default();
     let server = Server { dir, keys, names, reach, listeners, first };
-    smol::block_on(local.run(async {
+    // Not smol's own, under which two threads hand the sockets to each other and wake ten times for one request.
+    smol::future::block_on(local.run(async {
         let drive = Drive::start(&local, make, store, loaded, news)
             .map_err(|e| anyhow!("the store cannot be used: {e}"))?;
         let stopped = async {

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<()> {
     let (told, stop) = channel();
     std::thread::spawn(move || {
         // A second signal ends the waiting for the pods' end.
-        while smol::block_on(signals.next()).is_some() && told.send(()).is_ok() {}
+        while smol::future::block_on(signals.next()).is_some() && told.send(()).is_ok() {}
     });
     let serve_args = ServeArgs {
         dir: args.dir.clone(),

@@ -72,7 +72,7 @@ impl Fakes {
 pub(crate) fn run(options: Options, fakes: Fakes) -> Result<(), String> {
     let local = Local::default();
     let main = local.clone();
-    smol::block_on(main.run(async move { start(local, &options, &fakes).await }))
+    smol::future::block_on(main.run(async move { start(local, &options, &fakes).await }))
 }
 
 async fn start(local: Local, options: &Options, fakes: &Fakes) -> Result<(), String> {

@@ -21,6 +21,8 @@ pub const RING_CHANGE_OVERHEAD_BYTES: usize = 64;
 pub const RING_VERSION_OVERHEAD_BYTES: usize = 464;
 /// Changes older than this are dropped when the cluster is quiet; the age is etcd's compaction interval.
 pub const RING_AGE_MS_MAX: u64 = 5 * 60 * 1000;
+/// They may become that much older where nothing happens: nobody is woken for one change at a time.
+pub const RING_LATE_MS_MAX: u64 = 30 * 1000;
 
 /// Open watches in the whole cluster. Each costs well under a kilobyte.
 pub const WATCHES_MAX: usize = 4096;
@@ -28,7 +30,7 @@ pub const WATCHES_MAX: usize = 4096;
 pub const WATCH_PULL_BYTES: usize = 64 * 1024;
 /// Events that one pull of a watch gives.
 pub const WATCH_PULL_EVENTS: usize = 64;
-/// Between two bookmarks of a watch that wants them.
+/// Between two bookmarks of a watch that wants them. All come at full minutes: one wake-up for all.
 pub const BOOKMARK_INTERVAL_MS: u64 = 60 * 1000;
 /// A watch without `timeoutSeconds` ends after this much up to twice as much (upstream: min-request-timeout 1800 s).
 pub const WATCH_AGE_MS_MIN: u64 = 30 * 60 * 1000;

@@ -1,11 +1,13 @@
-//! What hyper wants of a runtime, on smol: streams, timers, and a place for tasks.
+//! What hyper wants of a runtime, on smol: streams, timers (one of smol's for all), and a place for tasks.
 
 use std::{
-    future::Future,
+    cell::RefCell,
+    collections::BTreeMap,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -27,7 +29,7 @@ impl Local {
 
     /// Runs tasks until this one ends.
     pub(crate) async fn run<T>(&self, main: impl Future<Output = T>) -> T {
-        self.0.run(main).await
+        self.0.run(smol::future::or(main, keep_alarms())).await
     }
 }
 
@@ -41,17 +43,100 @@ where
     }
 }
 
-/// smol's timers for hyper.
+/// Everything on this thread that waits for a time. One timer of smol's serves them all: each of smol's own wakes the
+/// thread that waits for the sockets when it is set, and a request sets several that never ring.
+#[derive(Default)]
+struct Alarms {
+    waiting: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+    /// For when the one timer is set; it may ring for nobody.
+    armed: Option<Instant>,
+    keeper: Option<Waker>,
+}
+
+thread_local! {
+    static ALARMS: RefCell<Alarms> = RefCell::default();
+}
+
+/// Sets the one timer for the first that waits, and wakes all whose time has come. Never ends.
+async fn keep_alarms<T>() -> T {
+    let mut timer = smol::Timer::never();
+    ALARMS.with_borrow_mut(|alarms| alarms.armed = None);
+    poll_fn(|cx| {
+        loop {
+            let now = Instant::now();
+            // Wakers are woken and dropped outside: a task that ends with one may hold alarms itself.
+            let (due, first, _replaced) = ALARMS.with_borrow_mut(|alarms| {
+                let later = alarms.waiting.split_off(&(now, u64::MAX));
+                let due = std::mem::replace(&mut alarms.waiting, later);
+                let first = alarms.waiting.first_key_value().map(|((at, _), _)| *at);
+                if let Some(first) = first
+                    && alarms.armed.is_none_or(|armed| first < armed)
+                {
+                    alarms.armed = Some(first);
+                    timer.set_at(first);
+                }
+                (due, first, alarms.keeper.replace(cx.waker().clone()))
+            });
+            due.into_values().for_each(Waker::wake);
+            if first.is_none() || Pin::new(&mut timer).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            ALARMS.with_borrow_mut(|alarms| alarms.armed = None);
+        }
+    })
+    .await
+}
+
+/// Timers for hyper, which run on the one of this thread.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Timers;
 
-struct Sleeping(smol::Timer);
+/// Waits for a time, on a thread that is in [`Local::run`].
+struct Sleeping {
+    at: Instant,
+    /// Its place among those that wait, once it does.
+    place: Option<u64>,
+}
+
+impl Sleeping {
+    fn until(at: Instant) -> Self {
+        Self { at, place: None }
+    }
+
+    fn after(time: Duration) -> Self {
+        Self::until(Instant::now() + time)
+    }
+}
 
 impl Future for Sleeping {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(|_at| ())
+        if self.at <= Instant::now() {
+            return Poll::Ready(());
+        }
+        let (keeper, _replaced) = ALARMS.with_borrow_mut(|alarms| {
+            let place = *self.place.get_or_insert_with(|| {
+                alarms.next += 1;
+                alarms.next
+            });
+            let before = alarms.waiting.insert((self.at, place), cx.waker().clone());
+            let is_first = alarms.armed.is_none_or(|armed| self.at < armed);
+            (alarms.keeper.take_if(|_| is_first), before)
+        });
+        keeper.into_iter().for_each(Waker::wake);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            // A thread that ends has no alarms any more.
+            let _waker =
+                ALARMS.try_with(|alarms| alarms.borrow_mut().waiting.remove(&(self.at, place)));
+        }
     }
 }
 
@@ -59,18 +144,18 @@ impl Sleep for Sleeping {}
 
 impl Timer for Timers {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Sleeping(smol::Timer::after(duration)))
+        Box::pin(Sleeping::after(duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Sleeping(smol::Timer::at(deadline)))
+        Box::pin(Sleeping::until(deadline))
     }
 }
 
 /// Gives what the future gives, or nothing after this time.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let late = async {
-        smol::Timer::after(limit).await;
+        Sleeping::after(limit).await;
         None
     };
     smol::future::or(async { Some(future.await) }, late).await
@@ -131,5 +216,50 @@ impl<T: AsyncWrite + Unpin> hyper::rt::Write for Io<T> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write_vectored(cx, parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_that_wait_are_woken_in_their_order_by_one_timer() {
+        let local = Local::default();
+        let told = Rc::new(RefCell::new(Vec::new()));
+        smol::future::block_on(local.run(async {
+            let begun = Instant::now();
+            for ms in [30_u64, 10, 20] {
+                let told = told.clone();
+                local.spawn(async move {
+                    Sleeping::after(Duration::from_millis(ms)).await;
+                    told.borrow_mut().push(ms);
+                });
+            }
+            // One that is given up for each that rings.
+            let never = within(Duration::from_millis(5), Sleeping::after(Duration::from_secs(60)));
+            assert!(never.await.is_none());
+            Sleeping::after(Duration::from_millis(40)).await;
+            assert!(Duration::from_millis(40) <= begun.elapsed());
+        }));
+        assert_eq!(*told.borrow(), [10, 20, 30]);
+        ALARMS.with_borrow(|alarms| assert!(alarms.waiting.is_empty()));
+    }
+
+    #[test]
+    fn a_task_that_ends_with_its_alarm_takes_others_along() {
+        let local = Local::default();
+        smol::future::block_on(local.run(async {
+            let held = local.0.spawn(async {
+                smol::future::zip(
+                    Sleeping::after(Duration::from_secs(60)),
+                    Sleeping::after(Duration::from_secs(90)),
+                )
+                .await
+            });
+            within(Duration::from_millis(5), smol::future::pending::<()>()).await;
+            drop(held);
+        }));
+        ALARMS.with_borrow(|alarms| assert!(alarms.waiting.is_empty()));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     Millis,
     limits::{
         RING_AGE_MS_MAX, RING_BYTES_MAX, RING_CHANGE_OVERHEAD_BYTES, RING_CHANGES_MAX,
-        RING_VERSION_OVERHEAD_BYTES,
+        RING_LATE_MS_MAX, RING_VERSION_OVERHEAD_BYTES,
     },
 };
 
@@ -90,7 +90,7 @@ impl Ring {
         while let Some(oldest) = self.slots.front() {
             let due = Millis(oldest.at.0.saturating_add(RING_AGE_MS_MAX));
             if due > now {
-                return Some(due);
+                return Some(Millis(due.0.saturating_add(RING_LATE_MS_MAX)));
             }
             self.drop_oldest();
         }

@@ -133,7 +133,7 @@ impl Watches {
         let watch = Watch {
             cursor: spec.after,
             waiting: false,
-            bookmark_due: Millis(now.0.saturating_add(BOOKMARK_INTERVAL_MS)),
+            bookmark_due: next_bookmark(now),
             bookmark_now: false,
             ending: None,
             spec,
@@ -208,7 +208,7 @@ impl Watches {
             let mut due = watch.spec.until;
             if watch.spec.bookmarks {
                 if watch.bookmark_due <= now {
-                    watch.bookmark_due = Millis(now.0.saturating_add(BOOKMARK_INTERVAL_MS));
+                    watch.bookmark_due = next_bookmark(now);
                     if watch.waiting || self.canary.sings(Canary::MarksAhead) {
                         // It has been told everything, so it stands at the newest revision.
                         watch.cursor = revision;
@@ -379,4 +379,9 @@ fn seen_as<'a>(filter: &Filter, change: &'a Change) -> Option<(EventType, &'a Ar
 
 fn bytes_for(kind: EventType, object: &Arc<Object>, slot: &Slot) -> Arc<[u8]> {
     if kind == EventType::Deleted { slot.gone(object) } else { object.bytes.clone() }
+}
+
+/// The next full minute (of the bound's length).
+fn next_bookmark(now: Millis) -> Millis {
+    Millis((now.0 / BOOKMARK_INTERVAL_MS).saturating_add(1).saturating_mul(BOOKMARK_INTERVAL_MS))
 }
