@@ -206,10 +206,9 @@ impl Shell {
             found.iter().filter_map(|status| self.found(status)).collect();
         let alive: BTreeSet<PodUid> = found.iter().map(|found| found.uid.clone()).collect();
         let keep: BTreeSet<PodUid> = known.union(&alive).cloned().collect();
-        let (state, network) = (self.state.clone(), Arc::clone(&self.network));
-        let kept = keep.clone();
+        let (network, kept) = (Arc::clone(&self.network), keep.clone());
         self.blocking(move || network.retain(&kept)).await;
-        for uid in state.pod_dirs() {
+        for uid in self.state.pod_dirs() {
             if !keep.contains(&uid) {
                 self.carry(Action::Forget(uid));
             }
@@ -228,8 +227,7 @@ impl Shell {
         } else {
             self.network.given(&uid).iter().map(Ipv4Addr::to_string).collect()
         };
-        let containers = status.containers.iter().filter_map(found_container).collect();
-        Some(event::FoundSandbox { uid, alive: status.shim_pid.is_some(), ips, containers })
+        Some(found_sandbox(uid, status, ips))
     }
 
     /// Exits and lost shims, from a thread that waits for them.
@@ -398,6 +396,16 @@ fn exit_of(exit: &coracle_runtime::Exit) -> event::Exit {
 
 fn seconds(ms: u64) -> i64 {
     i64::try_from(ms / 1000).unwrap_or(i64::MAX)
+}
+
+/// A sandbox that the runtime found, for the pod machine.
+pub(crate) fn found_sandbox(
+    uid: PodUid,
+    status: &PodStatus,
+    ips: Vec<String>,
+) -> event::FoundSandbox {
+    let containers = status.containers.iter().filter_map(found_container).collect();
+    event::FoundSandbox { uid, alive: status.shim_pid.is_some(), ips, containers }
 }
 
 fn found_container(status: &ContainerStatus) -> Option<event::FoundContainer> {

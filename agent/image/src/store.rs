@@ -11,11 +11,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use coracle_disk::{self as disk, Sync};
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,8 @@ impl ImageStore {
     pub fn open(dir: &Path, platform: Platform) -> Result<Self, ImageError> {
         for part in ["", "layers", "tmp", "holds"] {
             let path = dir.join(part);
-            fs::create_dir_all(&path).map_err(|source| io_error("cannot make", &path, source))?;
+            disk::make_dirs(&path, 0o700)
+                .map_err(|source| io_error("cannot make", &path, source))?;
         }
         use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
@@ -182,12 +184,7 @@ impl ImageStore {
     /// Takes a hold back; it need not exist.
     pub fn release(&self, holder: &str) -> Result<(), ImageError> {
         let path = self.dir.join("holds").join(safe_name(holder)?);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(io_error("cannot remove", &path, source))
-            }
-            _ => Ok(()),
-        }
+        disk::remove_file(&path).map_err(|source| io_error("cannot remove", &path, source))
     }
 
     fn holds(&self) -> Result<Vec<(String, String)>, ImageError> {
@@ -315,18 +312,20 @@ impl ImageStore {
                 File::open(&tmp).map_err(|source| io_error("cannot open", &tmp, source))?;
             // One sync for all files of the layer, before the name that says it is complete.
             rustix::fs::syncfs(&tmp_file)
-                .map_err(|error| self.disk(name, "cannot sync a layer", error.into()))?;
-            match fs::rename(&tmp, &place) {
+                .map_err(io::Error::from)
+                .and_then(|()| disk::note_all_synced())
+                .map_err(|error| self.disk(name, "cannot sync a layer", error))?;
+            match disk::rename(&tmp, &place) {
                 Ok(()) => sync_dir(&self.dir.join("layers")),
                 // Another pull was faster with the same layer.
-                Err(_) if place.is_dir() => fs::remove_dir_all(&tmp)
+                Err(_) if place.is_dir() => disk::remove_dir_all(&tmp)
                     .map_err(|source| io_error("cannot remove", &tmp, source)),
                 Err(source) => Err(io_error("cannot rename to", &place, source)),
             }
         });
         if result.is_err() {
             // Best effort: what stays is swept at the next start.
-            let _ = fs::remove_dir_all(&tmp);
+            let _ = disk::remove_dir_all(&tmp);
         }
         result
     }
@@ -418,8 +417,8 @@ impl ImageStore {
         let number = self.next_tmp.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join("tmp").join(format!("{}.{number}", std::process::id()));
         // What a dead process of the same number left.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).map_err(|source| io_error("cannot make", &path, source))?;
+        let _ = disk::remove_dir_all(&path);
+        disk::make_dir(&path, 0o755).map_err(|source| io_error("cannot make", &path, source))?;
         Ok(path)
     }
 
@@ -432,7 +431,7 @@ impl ImageStore {
             let alive =
                 name.split('.').next().is_some_and(|pid| Path::new("/proc").join(pid).exists());
             if !alive {
-                fs::remove_dir_all(entry.path())
+                disk::remove_dir_all(&entry.path())
                     .map_err(|source| io_error("cannot remove", &entry.path(), source))?;
             }
         }
@@ -486,7 +485,7 @@ impl ImageStore {
                 .flatten()
             {
                 if !used.contains(&entry.path()) {
-                    fs::remove_dir_all(entry.path())
+                    disk::remove_dir_all(&entry.path())
                         .map_err(|source| io_error("cannot remove", &entry.path(), source))?;
                 }
             }
@@ -592,19 +591,10 @@ fn safe_name(holder: &str) -> Result<&str, ImageError> {
 
 /// Writes a file so that after a power cut it is the old one or the new one.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
-    let tmp = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)
-    };
-    write().map_err(|source| io_error("cannot write", path, source))?;
-    path.parent().map_or(Ok(()), sync_dir)
+    disk::replace(path, bytes, 0o600, Sync::Now)
+        .map_err(|source| io_error("cannot write", path, source))
 }
 
 fn sync_dir(dir: &Path) -> Result<(), ImageError> {
-    File::open(dir)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| io_error("cannot sync", dir, source))
+    disk::sync_dir(dir).map_err(|source| io_error("cannot sync", dir, source))
 }

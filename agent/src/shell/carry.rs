@@ -14,10 +14,15 @@ use coracle_agent_logic::{
     event::{Exit, StartFault},
     limits::TERMINATION_MESSAGE_BYTES_MAX,
 };
+use coracle_disk as disk;
+use coracle_image::ImageStore;
 use coracle_runtime::{ContainerId, ContainerState, Runtime as _, RuntimeError};
 use serde_json::Value;
 
-use super::{Shell, chain, containers, exit_of, images, limits, log::warning, seconds, volumes};
+use super::{
+    Shell, chain, containers, exit_of, images, limits, log::warning, seconds, state::StateDir,
+    volumes,
+};
 
 impl Shell {
     /// Begins an action.
@@ -164,29 +169,7 @@ impl Shell {
     async fn drop_old_attempts(&self, uid: &PodUid, name: &str, attempt: u32) {
         let (runtime, state) = (Arc::clone(&self.runtime), self.state.clone());
         let (uid, name) = (uid.clone(), name.to_owned());
-        self.blocking(move || {
-            let Ok(pod) = runtime_uid(&uid) else { return };
-            let before = attempt.checked_sub(1);
-            if let Some(id) = before.and_then(|before| ContainerId::parse(&name, before).ok())
-                && let Err(error) = runtime.remove_container(&pod, &id)
-            {
-                warning!("cannot remove container {id} of pod {pod}: {}", chain(&error));
-            }
-            let Some(old) = attempt.checked_sub(limits::ATTEMPTS_KEPT) else { return };
-            let _ = fs::remove_file(containers::termination_path(&state, &uid, &name, old));
-            let log = state.log(&uid, &name, old);
-            let mut rotated = log.clone().into_os_string();
-            let _ = fs::remove_file(&log);
-            for number in 1.. {
-                rotated.clear();
-                rotated.push(&log);
-                rotated.push(format!(".{number}"));
-                if fs::remove_file(&rotated).is_err() {
-                    return;
-                }
-            }
-        })
-        .await;
+        self.blocking(move || drop_attempts_before(&*runtime, &state, &uid, &name, attempt)).await;
     }
 
     async fn stop_container(self: Rc<Self>, uid: PodUid, name: String, attempt: u32) {
@@ -222,15 +205,10 @@ impl Shell {
             (Arc::clone(&self.runtime), Arc::clone(&self.network), self.state.clone());
         let gone = uid.clone();
         let done = self
-            .blocking(move || -> Result<(), String> {
-                let id = runtime_uid(&gone)?;
-                runtime.remove_pod(&id).map_err(|error| chain(&error))?;
-                network.detach(&gone).map_err(|error| chain(&error))?;
-                for dir in [state.volumes(&gone), state.files(&gone)] {
-                    volumes::remove(&dir)
-                        .map_err(|error| format!("cannot remove {}: {error}", dir.display()))?;
-                }
-                Ok(())
+            .blocking(move || {
+                take_down(&*runtime, &state, &gone, || {
+                    network.detach(&gone).map_err(|error| chain(&error))
+                })
             })
             .await;
         let event = match done {
@@ -247,23 +225,7 @@ impl Shell {
         self.release_images(&uid);
         let (state, images) = (self.state.clone(), Arc::clone(&self.images));
         let gone = uid.clone();
-        let done = self
-            .blocking(move || {
-                let kept = state
-                    .read_pod(&gone, "pod.json")
-                    .and_then(|bytes| Pod::parse(bytes.into()).ok());
-                for container in kept.iter().flat_map(|pod| &pod.spec.containers) {
-                    if let Err(error) = images.release(&images::holder(&gone, &container.name)) {
-                        warning!(
-                            "image of container {} of pod {gone}: {}",
-                            container.name,
-                            chain(&error)
-                        );
-                    }
-                }
-                volumes::remove(&state.pod(&gone))
-            })
-            .await;
+        let done = self.blocking(move || forget(&state, &images, &gone)).await;
         if let Err(error) = done {
             warning!(
                 "cannot remove the directory of pod {uid}: {error}; the next start of the agent tries again"
@@ -299,6 +261,63 @@ impl Shell {
     }
 }
 
+/// What earlier attempts left, as [`Shell::drop_old_attempts`] has it.
+pub(crate) fn drop_attempts_before(
+    runtime: &dyn coracle_runtime::Runtime,
+    state: &StateDir,
+    uid: &PodUid,
+    name: &str,
+    attempt: u32,
+) {
+    let Ok(pod) = runtime_uid(uid) else { return };
+    let before = attempt.checked_sub(1);
+    if let Some(id) = before.and_then(|before| ContainerId::parse(name, before).ok())
+        && let Err(error) = runtime.remove_container(&pod, &id)
+    {
+        warning!("cannot remove container {id} of pod {pod}: {}", chain(&error));
+    }
+    let Some(old) = attempt.checked_sub(limits::ATTEMPTS_KEPT) else { return };
+    let _ = disk::remove_file(&containers::termination_path(state, uid, name, old));
+    let log = state.log(uid, name, old);
+    let mut rotated = log.clone().into_os_string();
+    let _ = disk::remove_file(&log);
+    for number in 1.. {
+        rotated.clear();
+        rotated.push(&log);
+        rotated.push(format!(".{number}"));
+        if !Path::new(&rotated).exists() || disk::remove_file(Path::new(&rotated)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends a pod on this machine and removes all of it but records and logs. `detach` unplugs it.
+pub(crate) fn take_down(
+    runtime: &dyn coracle_runtime::Runtime,
+    state: &StateDir,
+    uid: &PodUid,
+    detach: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    runtime.remove_pod(&runtime_uid(uid)?).map_err(|error| chain(&error))?;
+    detach()?;
+    for dir in [state.volumes(uid), state.files(uid)] {
+        volumes::remove(&dir)
+            .map_err(|error| format!("cannot remove {}: {error}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes what is left of a pod, and lets go of its images.
+pub(crate) fn forget(state: &StateDir, images: &ImageStore, uid: &PodUid) -> std::io::Result<()> {
+    let kept = state.read_pod(uid, "pod.json").and_then(|bytes| Pod::parse(bytes.into()).ok());
+    for container in kept.iter().flat_map(|pod| &pod.spec.containers) {
+        if let Err(error) = images.release(&images::holder(uid, &container.name)) {
+            warning!("image of container {} of pod {uid}: {}", container.name, chain(&error));
+        }
+    }
+    volumes::remove(&state.pod(uid))
+}
+
 pub(crate) fn runtime_uid(uid: &PodUid) -> Result<coracle_runtime::PodUid, String> {
     coracle_runtime::PodUid::parse(uid.as_str()).map_err(|error| error.to_string())
 }
@@ -314,7 +333,7 @@ fn gone_is_fine(error: RuntimeError) -> Result<(), RuntimeError> {
 }
 
 /// What the state after a start says: it may have ended by then.
-fn after_start(
+pub(crate) fn after_start(
     uid: &PodUid,
     name: &str,
     attempt: u32,

@@ -17,12 +17,13 @@ use std::{
 };
 
 use coracle_agent_logic::PodUid;
+use coracle_disk::{self as disk, Sync};
 use serde::{Deserialize, Serialize};
 
 use super::{
     log::{info, warning},
     netlink::{Netlink, index, inside},
-    state::{StateDir, write_whole},
+    state::StateDir,
 };
 
 /// Why a pod has no network.
@@ -131,9 +132,9 @@ impl Network {
 
     fn save(&self, kept: &Kept) -> Result<(), NetworkError> {
         let bytes = serde_json::to_vec(kept).unwrap_or_default();
-        write_whole(&self.state.agent("network.json"), &bytes, 0o600).map_err(|source| {
-            NetworkError::Io { doing: "cannot write network.json".into(), source }
-        })
+        disk::replace(&self.state.agent("network.json"), &bytes, 0o600, Sync::Later).map_err(
+            |source| NetworkError::Io { doing: "cannot write network.json".into(), source },
+        )
     }
 
     /// Notes what the control plane said. True if something is new.
@@ -270,24 +271,8 @@ impl Network {
         self.ensure()?;
         self.check_range()?;
         let io = |doing: String| move |source| NetworkError::Io { doing, source };
-        let (bridge, range, ip) = {
-            let mut kept = self.kept();
-            let range = Range::parse(&kept.cidr)?;
-            let ip = match kept.given.get(uid.as_str()).copied() {
-                Some(ip) if range.pods().contains(&u32::from(ip)) => ip,
-                _ => {
-                    let given: BTreeSet<Ipv4Addr> = kept.given.values().copied().collect();
-                    let ip = range
-                        .next(&given, kept.last)
-                        .ok_or_else(|| NetworkError::Full(kept.cidr.clone()))?;
-                    kept.given.insert(uid.as_str().into(), ip);
-                    kept.last = Some(ip);
-                    self.save(&kept)?;
-                    ip
-                }
-            };
-            (kept.bridge.clone(), range, ip)
-        };
+        let (ip, range) = self.give(uid)?;
+        let bridge = self.kept().bridge.clone();
         let netns = File::open(netns).map_err(io(format!("cannot open {}", netns.display())))?;
         let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
         let host = host_end(uid);
@@ -306,6 +291,36 @@ impl Network {
         })
         .map_err(io(format!("cannot set up eth0 with {ip} in the pod")))?;
         Ok(ip)
+    }
+
+    /// The pod's address, for as long as it is here, and the range that it is of.
+    fn give(&self, uid: &PodUid) -> Result<(Ipv4Addr, Range), NetworkError> {
+        let mut kept = self.kept();
+        let range = match kept.cidr.as_str() {
+            "" => return Err(NetworkError::NoRange),
+            cidr => Range::parse(cidr)?,
+        };
+        if let Some(ip) = kept.given.get(uid.as_str()).copied()
+            && range.pods().contains(&u32::from(ip))
+        {
+            return Ok((ip, range));
+        }
+        let given: BTreeSet<Ipv4Addr> = kept.given.values().copied().collect();
+        let ip =
+            range.next(&given, kept.last).ok_or_else(|| NetworkError::Full(kept.cidr.clone()))?;
+        kept.given.insert(uid.as_str().into(), ip);
+        kept.last = Some(ip);
+        self.save(&kept)?;
+        Ok((ip, range))
+    }
+
+    /// Takes a pod's address back.
+    fn take_back(&self, uid: &PodUid) -> Result<(), NetworkError> {
+        let mut kept = self.kept();
+        match kept.given.remove(uid.as_str()) {
+            Some(_) => self.save(&kept),
+            None => Ok(()),
+        }
     }
 
     /// Whether a route of somebody else leads into our range: packets to our pods would go there.
@@ -340,11 +355,7 @@ impl Network {
         let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
         let host = host_end(uid);
         netlink.delete(&host).map_err(io(format!("cannot remove {host}")))?;
-        let mut kept = self.kept();
-        if kept.given.remove(uid.as_str()).is_some() {
-            self.save(&kept)?;
-        }
-        Ok(())
+        self.take_back(uid)
     }
 
     /// The address that a pod was given.

@@ -17,14 +17,15 @@
 //! ```
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use coracle_agent_logic::{Pod, PodUid};
+use coracle_disk::{self as disk, Sync};
 use serde_json::Value;
 
 use super::log::warning;
@@ -114,7 +115,7 @@ impl StateDir {
     pub(crate) fn write_pod(&self, uid: &PodUid, name: &str, bytes: &[u8]) -> io::Result<()> {
         let dir = self.pod(uid);
         private_dir(&dir)?;
-        write_whole(&dir.join(name), bytes, 0o600)
+        disk::replace(&dir.join(name), bytes, 0o600, Sync::Later)
     }
 
     /// As [`Self::write_pod`], unless the file says so already: what is only sent again wears no flash.
@@ -160,21 +161,7 @@ impl StateDir {
 
 /// Makes a directory and those above it, 0700.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Writes a file beside and renames it.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    file.write_all(bytes)?;
-    fs::rename(&beside, path)
+    disk::make_dirs(path, 0o700)
 }
 
 #[cfg(test)]

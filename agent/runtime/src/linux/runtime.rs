@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use coracle_disk as disk;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::cgroup::CgroupSet;
@@ -48,7 +49,7 @@ impl LinuxRuntime {
     /// Fails if the directory cannot be made or the mount table not be read.
     pub fn new(config: Config) -> Result<Self, RuntimeError> {
         let pods = config.data_dir.join("pods");
-        fs::create_dir_all(&pods).map_err(|source| io_error("make", &pods, source))?;
+        disk::make_dirs(&pods, 0o700).map_err(|source| io_error("make", &pods, source))?;
         let proc = Path::new("/proc/self/mountinfo");
         let cgroups = CgroupSet::of_this_host().map_err(|source| io_error("read", proc, source))?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
@@ -173,14 +174,9 @@ impl LinuxRuntime {
             self.cgroups.remove_empty_parents(&path);
         }
         let state = self.config.state_dir(uid);
-        match fs::remove_dir_all(&state) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("remove", &state, source));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        disk::remove_dir_all(&state).map_err(|source| io_error("remove", &state, source))?;
         // The pod's directory is the agent's; it goes with the last thing in it.
-        let _agents_own = fs::remove_dir(self.config.pod_dir(uid));
+        let _agents_own = disk::remove_dir(&self.config.pod_dir(uid));
         Ok(())
     }
 
@@ -252,7 +248,7 @@ impl Runtime for LinuxRuntime {
             (made, _) => {
                 if !again {
                     lock(&self.pods).remove(uid);
-                    let _agents_own = fs::remove_dir(self.config.pod_dir(uid));
+                    let _agents_own = disk::remove_dir(&self.config.pod_dir(uid));
                 }
                 let (message, errno) = match made {
                     Err(StepError { message, errno }) => (message, errno),
@@ -324,16 +320,8 @@ impl Runtime for LinuxRuntime {
         let state = self.config.state_dir(pod);
         let dir = state.join(CONTAINERS).join(id.to_string());
         let record = state.join(RECORDS).join(id.to_string());
-        for (path, done) in [(&dir, fs::remove_dir_all(&dir)), (&record, fs::remove_file(&record))]
-        {
-            match done {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("remove", path, source));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
+        disk::remove_dir_all(&dir).map_err(|source| io_error("remove", &dir, source))?;
+        disk::remove_file(&record).map_err(|source| io_error("remove", &record, source))
     }
 
     fn remove_pod(&self, uid: &PodUid) -> Result<(), RuntimeError> {
