@@ -94,12 +94,30 @@ pub fn overwrite(path: &Path, bytes: &[u8], mode: u32, sync: Sync) -> io::Result
 /// # Errors
 /// As `open`, `write`, `rename`.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32, sync: Sync) -> io::Result<()> {
+    replace_by(&beside(path), path, bytes, mode, sync)
+}
+
+/// As [`replace`], and nothing is synced: a power cut may damage the file and leave nothing of the old one.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let beside = beside(path);
-    // A leftover may have another mode; it is made anew.
     remove_file(&beside)?;
+    create(&beside, bytes, mode, Sync::Later)?;
+    rename(&beside, path)
+}
+
+/// As [`replace`], with the file that is renamed in another place of the same filesystem.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_by(by: &Path, path: &Path, bytes: &[u8], mode: u32, sync: Sync) -> io::Result<()> {
+    // A leftover may have another mode; it is made anew.
+    remove_file(by)?;
     let before = if sync == Sync::Now || path.exists() { Sync::Now } else { Sync::Later };
-    create(&beside, bytes, mode, before)?;
-    rename(&beside, path)?;
+    create(by, bytes, mode, before)?;
+    rename(by, path)?;
     match path.parent() {
         Some(dir) if sync == Sync::Now => sync_dir(dir),
         Some(_) | None => Ok(()),
