@@ -1,11 +1,11 @@
 //! What happened to each attempt, on disk: the memory that outlives shim and agent.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use coracle_disk::{self as disk, Sync};
-use coracle_runtime::linux::protocol::RECORDS;
+use coracle_runtime::linux::protocol::{POD_FILE, RECORDS};
 use coracle_runtime::{ContainerId, ContainerState, ContainerStatus, wire};
 
 /// Writes a container's state over the one before, in the pod's state directory. With [`Sync::Now`] it is on disk when
@@ -17,6 +17,19 @@ use coracle_runtime::{ContainerId, ContainerState, ContainerStatus, wire};
 pub fn write(state: &Path, status: &ContainerStatus, sync: Sync) -> io::Result<()> {
     let path = state.join(RECORDS).join(status.id.to_string());
     disk::overwrite(&path, &wire::encode(status), 0o600, sync)
+}
+
+/// Writes how an attempt ended, or that it could not begin. It is on disk when this returns, with what says of which pod
+/// it is: an end whose pod is not known is swept away.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_end(state: &Path, status: &ContainerStatus) -> io::Result<()> {
+    let pod = state.join(POD_FILE);
+    // Costs nothing from the second time on: there is nothing to be written then.
+    let synced = File::open(&pod).and_then(|file| disk::sync_file(&file, &pod));
+    write(state, status, Sync::Now)?;
+    synced
 }
 
 /// Forgets a container. `Ok` if it is not there.

@@ -246,7 +246,7 @@ impl Shim {
         entry.status.state = ContainerState::StartFailed { message, at_ms: os::now_ms() };
         entry.live = None;
         // If the disk is full the agent has the answer all the same.
-        let _full = record::write(Path::new("."), &entry.status, Sync::Now);
+        let _full = record::write_end(Path::new("."), &entry.status);
     }
 
     /// Records an exit, then tells it.
@@ -254,7 +254,7 @@ impl Shim {
         let Some(entry) = self.entries.get_mut(at) else { return };
         let Some(mut live) = entry.live.take() else { return };
         entry.status.state = ContainerState::Exited(live.finish(how));
-        let _full = record::write(Path::new("."), &entry.status, Sync::Now);
+        let _full = record::write_end(Path::new("."), &entry.status);
         let status = entry.status.clone();
         // Who cannot take an event at once is let go: it connects anew and asks for all states.
         self.subscribers.retain_mut(|subscriber| send(subscriber, &status).is_ok());

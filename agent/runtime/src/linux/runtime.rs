@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use coracle_disk as disk;
+use coracle_disk::{self as disk, Sync};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::cgroup::CgroupSet;
 use super::client::{self, Link};
 use super::host::{HostSteps, explain};
-use super::protocol::{Answer, CONTAINERS, POD_FILE, RECORDS, Request};
+use super::protocol::{Answer, CGROUP_FILE, CONTAINERS, POD_FILE, RECORDS, Request};
 use crate::limits::SHIM_READY_MS_MAX;
 use crate::plan::{self, Step, StepError, Sys, pod_steps};
 use crate::{
@@ -141,6 +141,12 @@ impl LinuxRuntime {
                 self.watch(link).map_err(|source| io_error("watch", &state, source))?;
             }
             None => {
+                // The next shim works in what this says; a power cut may have damaged it.
+                let (path, cgroup) = (state.join(CGROUP_FILE), self.config.pod_cgroup(&spec));
+                if !fs::read(&path).is_ok_and(|bytes| bytes == cgroup.as_bytes()) {
+                    disk::overwrite(&path, cgroup.as_bytes(), 0o600, Sync::Later)
+                        .map_err(|source| io_error("write", &path, source))?;
+                }
                 // One that hangs in the kernel must not keep the agent from all other pods; creating the pod anew and
                 // removing it both begin with this again.
                 let _hangs = self.cgroups.kill(&self.config.pod_cgroup(&spec));
