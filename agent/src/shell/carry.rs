@@ -10,7 +10,7 @@ use std::{
 };
 
 use coracle_agent_logic::{
-    Action, Event, Pod, PodUid, env,
+    Action, Event, PodUid, env,
     event::{Exit, StartFault},
     limits::TERMINATION_MESSAGE_BYTES_MAX,
 };
@@ -204,9 +204,10 @@ impl Shell {
         let (runtime, network, state) =
             (Arc::clone(&self.runtime), Arc::clone(&self.network), self.state.clone());
         let gone = uid.clone();
+        let status = self.member.agent.borrow().status(&uid).map(str::to_owned);
         let done = self
             .blocking(move || {
-                take_down(&*runtime, &state, &gone, || {
+                take_down(&*runtime, &state, &gone, status.as_deref(), || {
                     network.detach(&gone).map_err(|error| chain(&error))
                 })
             })
@@ -291,13 +292,29 @@ pub(crate) fn drop_attempts_before(
     }
 }
 
-/// Ends a pod on this machine and removes all of it but records and logs. `detach` unplugs it.
+/// Ends a pod on this machine and removes all of it but records and logs. `status` is its latest, `None` if it is gone
+/// from the API server; `detach` unplugs it.
 pub(crate) fn take_down(
     runtime: &dyn coracle_runtime::Runtime,
     state: &StateDir,
     uid: &PodUid,
+    status: Option<&str>,
     detach: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), String> {
+    match status {
+        // The shim's records go: from now on only the status says that the pod is over.
+        Some(status) => {
+            if let Err(error) = state.settle_pod(uid, "status.json", status.as_bytes()) {
+                // A full disk must not keep a pod from its end.
+                warning!(
+                    "cannot record the status of pod {uid}: {error}; it may be started again after a power cut"
+                );
+            }
+        }
+        // Nobody wants it any more: first of all it is no pod that is to be started.
+        None => disk::remove_file(&state.pod(uid).join("pod.json"))
+            .map_err(|error| format!("cannot remove the record of pod {uid}: {error}"))?,
+    }
     runtime.remove_pod(&runtime_uid(uid)?).map_err(|error| chain(&error))?;
     detach()?;
     for dir in [state.volumes(uid), state.files(uid)] {
@@ -309,12 +326,12 @@ pub(crate) fn take_down(
 
 /// Removes what is left of a pod, and lets go of its images.
 pub(crate) fn forget(state: &StateDir, images: &ImageStore, uid: &PodUid) -> std::io::Result<()> {
-    let kept = state.read_pod(uid, "pod.json").and_then(|bytes| Pod::parse(bytes.into()).ok());
-    for container in kept.iter().flat_map(|pod| &pod.spec.containers) {
-        if let Err(error) = images.release(&images::holder(uid, &container.name)) {
-            warning!("image of container {} of pod {uid}: {}", container.name, chain(&error));
-        }
+    // By its uid: which containers it had, a damaged record does not say.
+    if let Err(error) = images.release_all(|holder| images::pod_of(holder).as_ref() == Some(uid)) {
+        warning!("images of pod {uid}: {}", chain(&error));
     }
+    // First: without the rest it is a pod that never ran here.
+    disk::remove_file(&state.pod(uid).join("pod.json"))?;
     volumes::remove(&state.pod(uid))
 }
 
@@ -333,7 +350,7 @@ fn gone_is_fine(error: RuntimeError) -> Result<(), RuntimeError> {
 }
 
 /// What the state after a start says: it may have ended by then.
-pub(crate) fn after_start(
+fn after_start(
     uid: &PodUid,
     name: &str,
     attempt: u32,

@@ -4,7 +4,8 @@
 //! DIR/lock                     held while an agent runs
 //! DIR/agent/ca.pem             the cluster's root certificate, pinned by the join token
 //! DIR/agent/identity.pem       the node's certificate and key, in one file so that they are never of two minds
-//! DIR/agent/network.json       podCIDR and the addresses given out
+//! DIR/agent/network.json       podCIDR and what else the control plane said of the network
+//! DIR/agent/addresses.json     the addresses given out
 //! DIR/agent/services.json      services that containers are told of
 //! DIR/pods/UID/pod.json        the pod as last seen
 //! DIR/pods/UID/status.json     its status as last recorded
@@ -82,6 +83,22 @@ impl StateDir {
         }
     }
 
+    /// Takes away what was being written when the agent or the power went. To be called with the lock held.
+    pub(crate) fn sweep(&self) -> Result<(), StateError> {
+        let pods = self.pod_dirs();
+        let dirs = pods.iter().map(|uid| self.pod(uid)).chain([self.root.join("agent")]);
+        for dir in dirs {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if disk::is_leftover(&entry.file_name()) {
+                    let removed = disk::remove_file(&path);
+                    removed.map_err(|source| StateError::Io { doing: "remove", path, source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -110,8 +127,8 @@ impl StateDir {
         self.pod(uid).join("logs").join(container).join(format!("{attempt}.log"))
     }
 
-    /// Writes a file of the pod whole or not at all. After a power cut the old one may be there again: what is in these
-    /// files is either with the API server too or made anew.
+    /// Writes a file of the pod whole or not at all. After a power cut the old one may be there again, and a first one may
+    /// be damaged: what is in these files is either with the API server too or made anew.
     pub(crate) fn write_pod(&self, uid: &PodUid, name: &str, bytes: &[u8]) -> io::Result<()> {
         let dir = self.pod(uid);
         private_dir(&dir)?;
@@ -124,6 +141,15 @@ impl StateDir {
             Some(now) if now == bytes => Ok(()),
             Some(_) | None => self.write_pod(uid, name, bytes),
         }
+    }
+
+    /// As [`Self::record_pod`]; it is on disk when this returns, with all that was written of the pod before.
+    pub(crate) fn settle_pod(&self, uid: &PodUid, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.record_pod(uid, name, bytes)?;
+        let dir = self.pod(uid);
+        let path = dir.join(name);
+        disk::sync_file(&File::open(&path)?, &path)?;
+        disk::sync_dir(&dir)
     }
 
     pub(crate) fn read_pod(&self, uid: &PodUid, name: &str) -> Option<Vec<u8>> {
