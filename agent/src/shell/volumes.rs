@@ -131,13 +131,42 @@ fn own(path: &Path, group: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
+/// What becomes `..data`.
+const SWITCH: &str = "..data_tmp";
+
 fn publish(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     let data = dir.join("..data");
-    if same(&data, files) {
-        return Ok(());
+    if !same(&data, files) {
+        switch(dir, &data, files, group)?;
     }
-    // Only a directory of ours is ever removed, wherever the link leads.
-    let before = fs::read_link(&data).ok().filter(|before| is_generation(before));
+    let now = fs::read_link(&data)?;
+    let tops: std::collections::BTreeSet<&str> =
+        files.keys().filter_map(|path| path.split('/').next()).collect();
+    for top in &tops {
+        let link = dir.join(top);
+        if fs::symlink_metadata(&link).is_err() {
+            disk::symlink(&Path::new("..data").join(top), &link)?;
+        }
+    }
+    // Names that are no more, and generations: the one before, and those that an interruption left. Only a directory of
+    // ours is ever removed, wherever the link leads.
+    for entry in fs::read_dir(dir)?.flatten() {
+        let name = entry.file_name();
+        let path = entry.path();
+        if is_generation(Path::new(&name)) && Path::new(&name) != now && !path.is_symlink() {
+            disk::remove_dir_all(&path)?;
+        } else if name
+            .to_str()
+            .is_some_and(|name| name == SWITCH || !name.starts_with("..") && !tops.contains(name))
+        {
+            disk::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills a new generation and has `..data` lead to it.
+fn switch(dir: &Path, data: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     let (name, fresh) = fresh_dir(dir)?;
     for (path, file) in files {
         let target = fresh.join(path);
@@ -151,31 +180,10 @@ fn publish(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
             chown(&target, None, group)?;
         }
     }
-    let switch = dir.join("..data_tmp");
+    let switch = dir.join(SWITCH);
     disk::remove_file(&switch)?;
     disk::symlink(Path::new(&name), &switch)?;
-    disk::rename(&switch, &data)?;
-    let tops: std::collections::BTreeSet<&str> =
-        files.keys().filter_map(|path| path.split('/').next()).collect();
-    for top in &tops {
-        let link = dir.join(top);
-        if fs::symlink_metadata(&link).is_err() {
-            disk::symlink(&Path::new("..data").join(top), &link)?;
-        }
-    }
-    // Names that are no more, and the directory that was.
-    for entry in fs::read_dir(dir)?.flatten() {
-        let name = entry.file_name();
-        let gone =
-            name.to_str().is_some_and(|name| !name.starts_with("..") && !tops.contains(name));
-        if gone {
-            disk::remove_file(&entry.path())?;
-        }
-    }
-    if let Some(before) = before {
-        disk::remove_dir_all(&dir.join(before))?;
-    }
-    Ok(())
+    disk::rename(&switch, data)
 }
 
 /// `..NUMBER`, as [`fresh_dir`] names them.
