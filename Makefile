@@ -59,8 +59,9 @@ $(IMAGE): $(wildcard control/examples/testing-service/src/*.rs)
 sim: ## whole clusters, one from each seed, for SIM_MINUTES (10): the seed is printed with what it broke
 	cargo run --profile sim -p coracle-sim -- soak "$${SIM_MINUTES:-10}"
 
-crash: ## power cuts at 200,000 points of what redb writes
+crash: ## power cuts at 200,000 points of what redb writes, and at 100,000 of what an agent writes
 	cargo run --profile sim -p coracle-store --features redb --example crash -- 200000
+	cargo run --profile sim -p coracle-agent --features crash -- crash 100000
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (30), with the nightly toolchain; their bodies run in `make test` too
 	./.ci/fuzz
