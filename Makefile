@@ -68,8 +68,9 @@ torment: build $(IMAGE) ## the real programs, killed, stopped, cut off, on full 
 	cargo build --profile sim -p coracle-sim -p coracle-benches --bin coracle-sim --bin torment
 	$(SUDO) target/sim/coracle-sim torment "$${TORMENT_MINUTES:-10}" --bin-dir target/release
 
-crash: ## power cuts at 200,000 points of what redb writes
+crash: ## power cuts at 200,000 points of what redb writes, and at 100,000 of what an agent writes
 	cargo run --profile sim -p coracle-store --features redb --example crash -- 200000
+	cargo run --profile sim -p coracle-agent --features crash -- crash 100000
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (30), with the nightly toolchain; their bodies run in `make test` too
 	./.ci/fuzz

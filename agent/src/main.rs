@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli` | the command line |
 //! | `cmdline` | what `doctor --fix` mends: a Raspberry Pi's kernel command line |
+//! | `crash` | power cuts at each file call of the agent, where built with feature `crash` |
 //! | `down` | takes back what the agent leaves on a host |
 //! | `doctor` | what this host can and cannot do |
 //! | `pages` | manual pages and completions for packages, where built with feature `pages` |
@@ -12,6 +13,8 @@
 
 mod cli;
 mod cmdline;
+#[cfg(feature = "crash")]
+mod crash;
 mod doctor;
 mod down;
 #[cfg(feature = "pages")]
@@ -30,6 +33,10 @@ fn main() -> ExitCode {
     }
     #[cfg(feature = "pages")]
     if let Some(done) = pages::asked(cli::command) {
+        return done;
+    }
+    #[cfg(feature = "crash")]
+    if let Some(done) = crash::asked() {
         return done;
     }
     cli::main()

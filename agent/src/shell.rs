@@ -13,7 +13,7 @@ pub(crate) mod clock;
 pub(crate) mod containers;
 mod events;
 pub(crate) mod fake;
-mod images;
+pub(crate) mod images;
 mod join;
 pub(crate) mod limits;
 pub(crate) mod log;
@@ -23,18 +23,18 @@ mod member;
 mod netlink;
 pub(crate) mod network;
 mod node;
-mod objects;
+pub(crate) mod objects;
 mod pool;
 pub(crate) mod rt;
-mod services;
+pub(crate) mod services;
 pub(crate) mod state;
 mod tls;
 mod tokens;
 mod tunnel;
 mod users;
 pub(crate) mod volumes;
-mod volumes_kept;
-mod watch;
+pub(crate) mod volumes_kept;
+pub(crate) mod watch;
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -116,6 +116,7 @@ impl Shell {
     async fn start(local: Local, options: Options) -> Result<(), String> {
         let state = StateDir::open(&options.data_dir).map_err(|error| chain(&error))?;
         let _lock = state.lock().map_err(|error| chain(&error))?;
+        state.sweep().map_err(|error| chain(&error))?;
         let program = std::env::current_exe()
             .map_err(|error| format!("cannot find this program: {error}"))?;
         let mut config = Config::new(state.root().to_owned(), program);
@@ -207,13 +208,17 @@ impl Shell {
             found.iter().filter_map(|status| self.found(status)).collect();
         let alive: BTreeSet<PodUid> = found.iter().map(|found| found.uid.clone()).collect();
         let keep: BTreeSet<PodUid> = known.union(&alive).cloned().collect();
-        let (state, network) = (self.state.clone(), Arc::clone(&self.network));
-        let kept = keep.clone();
+        let (network, kept) = (Arc::clone(&self.network), keep.clone());
         self.blocking(move || network.retain(&kept)).await;
-        for uid in state.pod_dirs() {
+        for uid in self.state.pod_dirs() {
             if !keep.contains(&uid) {
                 self.carry(Action::Forget(uid));
             }
+        }
+        let images = Arc::clone(&self.images);
+        let retained = self.blocking(move || images::retain(&images, &keep)).await;
+        if let Err(error) = retained {
+            warning!("images that nothing stands on: {}", chain(&error));
         }
         if !found.is_empty() {
             info!("found {} pods of this node again", found.len());
@@ -229,8 +234,7 @@ impl Shell {
         } else {
             self.network.given(&uid).iter().map(Ipv4Addr::to_string).collect()
         };
-        let containers = status.containers.iter().filter_map(found_container).collect();
-        Some(event::FoundSandbox { uid, alive: status.shim_pid.is_some(), ips, containers })
+        Some(found_sandbox(uid, status, ips))
     }
 
     /// Exits and lost shims, from a thread that waits for them.
@@ -386,11 +390,12 @@ async fn stopped_or_failed(
 }
 
 /// How a container ended, for the pod machine; its last words are read elsewhere.
-fn exit_of(exit: &coracle_runtime::Exit) -> event::Exit {
+pub(crate) fn exit_of(exit: &coracle_runtime::Exit) -> event::Exit {
     event::Exit {
         code: exit.code,
         signal: exit.signal,
         oom_killed: exit.oom_killed,
+        unseen: false,
         started_s: seconds(exit.started_at_ms),
         finished_s: seconds(exit.finished_at_ms),
         message: String::new(),
@@ -401,7 +406,17 @@ fn seconds(ms: u64) -> i64 {
     i64::try_from(ms / 1000).unwrap_or(i64::MAX)
 }
 
-fn found_container(status: &ContainerStatus) -> Option<event::FoundContainer> {
+/// A sandbox that the runtime found, for the pod machine.
+pub(crate) fn found_sandbox(
+    uid: PodUid,
+    status: &PodStatus,
+    ips: Vec<String>,
+) -> event::FoundSandbox {
+    let containers = status.containers.iter().map(found_container).collect();
+    event::FoundSandbox { uid, alive: status.shim_pid.is_some(), ips, containers }
+}
+
+fn found_container(status: &ContainerStatus) -> event::FoundContainer {
     let (started_s, exit) = match &status.state {
         ContainerState::Running { started_at_ms, .. } => (seconds(*started_at_ms), None),
         ContainerState::Starting => (clock::wall_s(), None),
@@ -417,10 +432,13 @@ fn found_container(status: &ContainerStatus) -> Option<event::FoundContainer> {
             };
             (at_s, Some(exit))
         }
-        ContainerState::Unknown => return None,
+        ContainerState::Unknown => {
+            let now_s = clock::wall_s();
+            (now_s, Some(event::Exit::unseen(now_s, now_s)))
+        }
     };
     let name = status.id.name().to_owned();
-    Some(event::FoundContainer { name, attempt: status.id.attempt(), started_s, exit })
+    event::FoundContainer { name, attempt: status.id.attempt(), started_s, exit }
 }
 
 /// An error and all its causes on one line.

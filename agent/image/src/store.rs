@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/index.json        names, digests, configs; replaced whole, by rename
 //! DIR/layers/<16 hex>   one unpacked layer, named by its diff id; there only when complete, checked and synced
-//! DIR/tmp/<pid>.<n>     a layer on its way; taken away when its process is gone
+//! DIR/tmp/<pid>.<n>     a layer or file on its way, or a layer on its way out; taken away where nobody pulls
 //! DIR/holds/<holder>    the digest of an image that a container stands on
 //! DIR/lock              flock: exclusive around each change of the index
 //! DIR/pulls             flock: shared while layers are fetched, exclusive while unused ones are removed
@@ -11,11 +11,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use coracle_disk::{self as disk, Sync};
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -89,13 +90,16 @@ impl ImageStore {
     pub fn open(dir: &Path, platform: Platform) -> Result<Self, ImageError> {
         for part in ["", "layers", "tmp", "holds"] {
             let path = dir.join(part);
-            fs::create_dir_all(&path).map_err(|source| io_error("cannot make", &path, source))?;
+            disk::make_dirs(&path, 0o700)
+                .map_err(|source| io_error("cannot make", &path, source))?;
         }
         use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
             .map_err(|source| io_error("cannot set the mode of", dir, source))?;
         let store = Self { dir: dir.to_owned(), platform, next_tmp: AtomicU64::new(0) };
-        store.sweep_tmp()?;
+        if let Some(_nobody_pulls) = store.when_nobody_pulls()? {
+            store.sweep_tmp()?;
+        }
         Ok(store)
     }
 
@@ -173,21 +177,39 @@ impl ImageStore {
         self.drop_unused()
     }
 
-    /// Notes that `holder` (a container; `[a-zA-Z0-9._-]`) stands on the image, across restarts.
+    /// Notes that `holder` (a container; `[a-zA-Z0-9._-]`) stands on the image, across restarts. Not synced: after a power
+    /// cut nothing stands on anything, and who starts again holds again.
     pub fn hold(&self, image: &Image, holder: &str) -> Result<(), ImageError> {
         let path = self.dir.join("holds").join(safe_name(holder)?);
-        write_whole(&path, image.digest.as_str().as_bytes())
+        let digest = image.digest.as_str().as_bytes();
+        if fs::read(&path).is_ok_and(|now| now == digest) {
+            return Ok(());
+        }
+        let by = self.tmp_path();
+        disk::create(&by, digest, 0o600, Sync::Later)
+            .and_then(|()| disk::rename(&by, &path))
+            .map_err(|source| io_error("cannot write", &path, source))
+    }
+
+    /// Takes back all holds whose holders are of these.
+    pub fn release_all(&self, is_one: impl Fn(&str) -> bool) -> Result<(), ImageError> {
+        let holds = self.holds()?;
+        holds
+            .iter()
+            .filter(|(holder, _)| is_one(holder))
+            .try_for_each(|(holder, _)| self.release(holder))
+    }
+
+    /// Removes what nothing stands on and no name stands for, and layers of pulls that did not come to their ends. Writes
+    /// nothing if there is nothing of that kind.
+    pub fn collect(&self) -> Result<(), ImageError> {
+        self.drop_unused()
     }
 
     /// Takes a hold back; it need not exist.
     pub fn release(&self, holder: &str) -> Result<(), ImageError> {
         let path = self.dir.join("holds").join(safe_name(holder)?);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(io_error("cannot remove", &path, source))
-            }
-            _ => Ok(()),
-        }
+        disk::remove_file(&path).map_err(|source| io_error("cannot remove", &path, source))
     }
 
     fn holds(&self) -> Result<Vec<(String, String)>, ImageError> {
@@ -315,18 +337,20 @@ impl ImageStore {
                 File::open(&tmp).map_err(|source| io_error("cannot open", &tmp, source))?;
             // One sync for all files of the layer, before the name that says it is complete.
             rustix::fs::syncfs(&tmp_file)
-                .map_err(|error| self.disk(name, "cannot sync a layer", error.into()))?;
-            match fs::rename(&tmp, &place) {
+                .map_err(io::Error::from)
+                .and_then(|()| disk::note_all_synced())
+                .map_err(|error| self.disk(name, "cannot sync a layer", error))?;
+            match disk::rename(&tmp, &place) {
                 Ok(()) => sync_dir(&self.dir.join("layers")),
                 // Another pull was faster with the same layer.
-                Err(_) if place.is_dir() => fs::remove_dir_all(&tmp)
+                Err(_) if place.is_dir() => disk::remove_dir_all(&tmp)
                     .map_err(|source| io_error("cannot remove", &tmp, source)),
                 Err(source) => Err(io_error("cannot rename to", &place, source)),
             }
         });
         if result.is_err() {
             // Best effort: what stays is swept at the next start.
-            let _ = fs::remove_dir_all(&tmp);
+            let _ = disk::remove_dir_all(&tmp);
         }
         result
     }
@@ -414,13 +438,28 @@ impl ImageStore {
         Ok(self.dir.join("layers").join(short))
     }
 
+    /// A name that nothing has: what a dead process of the same number left is swept by then, or passed over.
+    fn tmp_path(&self) -> PathBuf {
+        loop {
+            let number = self.next_tmp.fetch_add(1, Ordering::Relaxed);
+            let path = self.dir.join("tmp").join(format!("{}.{number}", std::process::id()));
+            if fs::symlink_metadata(&path).is_err() {
+                return path;
+            }
+        }
+    }
+
     fn tmp_dir(&self) -> Result<PathBuf, ImageError> {
-        let number = self.next_tmp.fetch_add(1, Ordering::Relaxed);
-        let path = self.dir.join("tmp").join(format!("{}.{number}", std::process::id()));
-        // What a dead process of the same number left.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).map_err(|source| io_error("cannot make", &path, source))?;
+        let path = self.tmp_path();
+        disk::make_dir(&path, 0o755).map_err(|source| io_error("cannot make", &path, source))?;
         Ok(path)
+    }
+
+    /// The lock that pulls share, if none is under way in any process; for as long as it is held none begins. A number of
+    /// a process says nothing: after a power cut it is another's.
+    fn when_nobody_pulls(&self) -> Result<Option<File>, ImageError> {
+        let pulls = self.open_lock("pulls")?;
+        Ok(flock(&pulls, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(pulls))
     }
 
     fn sweep_tmp(&self) -> Result<(), ImageError> {
@@ -428,13 +467,11 @@ impl ImageStore {
         for entry in
             fs::read_dir(&dir).map_err(|source| io_error("cannot list", &dir, source))?.flatten()
         {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let alive =
-                name.split('.').next().is_some_and(|pid| Path::new("/proc").join(pid).exists());
-            if !alive {
-                fs::remove_dir_all(entry.path())
-                    .map_err(|source| io_error("cannot remove", &entry.path(), source))?;
-            }
+            let path = entry.path();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed =
+                if is_dir { disk::remove_dir_all(&path) } else { disk::remove_file(&path) };
+            removed.map_err(|source| io_error("cannot remove", &path, source))?;
         }
         Ok(())
     }
@@ -459,39 +496,48 @@ impl ImageStore {
         change(&mut index)?;
         let bytes = serde_json::to_vec(&index)
             .map_err(|error| io_error("cannot encode", &self.dir, error.into()))?;
-        write_whole(&self.dir.join("index.json"), &bytes)
+        let path = self.dir.join("index.json");
+        disk::replace_by(&self.tmp_path(), &path, &bytes, 0o600, Sync::Now)
+            .map_err(|source| io_error("cannot write", &path, source))
     }
 
     /// Forgets images without a name and removes layers that no image has. Held images stay until they are released.
     /// While a pull is under way, whose new layers are in no index yet, nothing goes: its own end comes here again.
     fn drop_unused(&self) -> Result<(), ImageError> {
-        let pulls = self.open_lock("pulls")?;
-        if flock(&pulls, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(());
-        }
+        let Some(_nobody_pulls) = self.when_nobody_pulls()? else { return Ok(()) };
         let holds = self.holds()?;
-        self.change_index(|index| {
-            index.images.retain(|stored| {
-                !stored.names.is_empty() || holds.iter().any(|(_, digest)| *digest == stored.digest)
-            });
-            let mut used = Vec::new();
-            for stored in &index.images {
-                for diff_id in &stored.layers {
-                    used.push(self.layer_dir(diff_id)?);
-                }
+        let is_unused = |stored: &Stored| {
+            stored.names.is_empty() && !holds.iter().any(|(_, digest)| *digest == stored.digest)
+        };
+        let mut index = self.read_index()?;
+        if index.images.iter().any(is_unused) {
+            self.change_index(|index| {
+                index.images.retain(|stored| !is_unused(stored));
+                Ok(())
+            })?;
+            index = self.read_index()?;
+        }
+        let mut used = Vec::new();
+        for stored in &index.images {
+            for diff_id in &stored.layers {
+                used.push(self.layer_dir(diff_id)?);
             }
-            let dir = self.dir.join("layers");
-            for entry in fs::read_dir(&dir)
-                .map_err(|source| io_error("cannot list", &dir, source))?
-                .flatten()
-            {
-                if !used.contains(&entry.path()) {
-                    fs::remove_dir_all(entry.path())
-                        .map_err(|source| io_error("cannot remove", &entry.path(), source))?;
-                }
+        }
+        let dir = self.dir.join("layers");
+        for entry in
+            fs::read_dir(&dir).map_err(|source| io_error("cannot list", &dir, source))?.flatten()
+        {
+            let layer = entry.path();
+            if used.contains(&layer) {
+                continue;
             }
-            Ok(())
-        })
+            // By another name first: under its own a layer is whole, however its removal is interrupted.
+            let out = self.tmp_path();
+            disk::rename(&layer, &out)
+                .and_then(|()| disk::remove_dir_all(&out))
+                .map_err(|source| io_error("cannot remove", &layer, source))?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> Result<File, ImageError> {
@@ -590,21 +636,6 @@ fn safe_name(holder: &str) -> Result<&str, ImageError> {
     Ok(holder)
 }
 
-/// Writes a file so that after a power cut it is the old one or the new one.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
-    let tmp = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&tmp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)
-    };
-    write().map_err(|source| io_error("cannot write", path, source))?;
-    path.parent().map_or(Ok(()), sync_dir)
-}
-
 fn sync_dir(dir: &Path) -> Result<(), ImageError> {
-    File::open(dir)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| io_error("cannot sync", dir, source))
+    disk::sync_dir(dir).map_err(|source| io_error("cannot sync", dir, source))
 }

@@ -8,10 +8,14 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Component, Path, PathBuf},
 };
 
+use coracle_disk as disk;
 use rustix::fs::{
     AtFlags, Dev, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
     chmodat, chownat, fsetxattr, linkat, makedev, mkdirat, mknodat, openat, openat2, symlinkat,
@@ -92,8 +96,9 @@ impl Unpacker {
         }
         let header = entry.header().clone();
         let mode = Mode::from_raw_mode(header.mode().unwrap_or(0o755) & 0o7777);
+        let mut is_new = true;
         match header.entry_type() {
-            EntryType::Directory => self.directory(&dir, &name).map_err(failed)?,
+            EntryType::Directory => is_new = self.directory(&dir, &name).map_err(failed)?,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 self.clear(&dir, &name).map_err(failed)?;
                 let flags = OFlags::WRONLY
@@ -142,6 +147,9 @@ impl Unpacker {
         }
         if matches!(header.entry_type(), EntryType::Regular | EntryType::Continuous) {
             attributes(entry, &dir, &name)?;
+        }
+        if is_new {
+            noted(disk::note_made_at(dir.as_fd(), &name)).map_err(failed)?;
         }
         let times = times(&header);
         if header.entry_type() == EntryType::Directory {
@@ -194,30 +202,35 @@ impl Unpacker {
             let above = open(&so_far).map_err(|error| failed(&so_far, error))?;
             so_far.push(part);
             match mkdirat(&above, part.as_os_str(), Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Ok(()) => noted(disk::note_made_at(above.as_fd(), part.as_os_str()))
+                    .map_err(|error| failed(&so_far, error))?,
+                Err(rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(failed(&so_far, error)),
             }
         }
         open(path).map_err(|error| failed(path, error))
     }
 
-    fn directory(&self, dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+    /// True if it was not there yet.
+    fn directory(&self, dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<bool> {
         match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                return Ok(());
+                return Ok(false);
             }
             Ok(_) => self.clear(dir, name)?,
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(error),
         }
-        mkdirat(dir, name, Mode::from_raw_mode(0o755))
+        mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+        Ok(true)
     }
 
     fn whiteout(&self, dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
         match mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
             // The layer itself brings a new one of that name: that one hides the old.
             Err(rustix::io::Errno::EXIST) => Ok(()),
-            other => other,
+            Ok(()) => noted(disk::note_made_at(dir.as_fd(), name)),
+            Err(error) => Err(error),
         }
     }
 
@@ -228,7 +241,8 @@ impl Unpacker {
             target.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let above = openat2(&self.root, above, flags, Mode::empty(), resolve)?;
-        linkat(&above, from, dir, name, AtFlags::empty())
+        linkat(&above, from, dir, name, AtFlags::empty())?;
+        noted(disk::note_linked_at((above.as_fd(), from), (dir.as_fd(), name)))
     }
 
     fn special(&self, header: &tar::Header, dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
@@ -247,10 +261,11 @@ impl Unpacker {
     /// Takes away what an earlier entry of the same layer put under this name: the later one wins.
     fn clear(&self, dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
         match unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(rustix::io::Errno::ISDIR) => unlinkat(dir, name, AtFlags::REMOVEDIR),
-            Err(error) => Err(error),
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(rustix::io::Errno::ISDIR) => unlinkat(dir, name, AtFlags::REMOVEDIR)?,
+            done => done?,
         }
+        noted(disk::note_removed_at(dir.as_fd(), name))
     }
 
     fn finish(self) -> Result<(), UnpackError> {
@@ -261,6 +276,10 @@ impl Unpacker {
         }
         Ok(())
     }
+}
+
+fn noted(done: io::Result<()>) -> rustix::io::Result<()> {
+    done.map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
 }
 
 /// The path without leading slashes and dots. `..` is refused: no honest tool writes it.

@@ -98,7 +98,7 @@ pub struct FoundSandbox {
     pub alive: bool,
     /// Its addresses.
     pub ips: Vec<String>,
-    /// Attempts of containers; those that ended unseen with their shim are left out.
+    /// Attempts of containers; also those that ended unseen: their numbers are not given again.
     pub containers: Vec<FoundContainer>,
 }
 
@@ -124,12 +124,28 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// The kernel's out-of-memory killer was in its cgroup.
     pub oom_killed: bool,
+    /// Nobody saw it: its shim or its machine ended first.
+    pub unseen: bool,
     /// Unix seconds.
     pub started_s: i64,
     /// Unix seconds.
     pub finished_s: i64,
     /// What it left for people; at most [`crate::limits::TERMINATION_MESSAGE_BYTES_MAX`].
     pub message: String,
+}
+
+impl Exit {
+    /// Of an attempt that ended with its shim or its machine. Unix seconds; `started_s` as far as it is known.
+    pub fn unseen(started_s: i64, finished_s: i64) -> Self {
+        Self {
+            code: 137,
+            unseen: true,
+            started_s,
+            finished_s,
+            message: "The container's shim or its machine ended, and the container with it".into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// What is known of an image that can be used.

@@ -84,6 +84,13 @@ impl Agent {
         })
     }
 
+    /// The status of a pod that is still the API server's, as it is to be recorded; `None` before there is one.
+    pub fn status(&self, uid: &PodUid) -> Option<&str> {
+        let state = self.pods.get(uid)?;
+        let is_gone = state.stop.is_some_and(|stop| stop.why == Why::Gone);
+        (!is_gone && !state.outbox.text.is_empty()).then_some(state.outbox.text.as_str())
+    }
+
     /// Addresses of a pod whose sandbox was made.
     pub fn ips(&self, uid: &PodUid) -> &[String] {
         self.pods.get(uid).map_or(&[], |state| &state.ips)

@@ -194,14 +194,8 @@ impl ContainerState {
             Run::Starting { attempt } => (attempt, now.wall_s),
             Run::Waiting { .. } | Run::Ensuring | Run::Ended { .. } => return,
         };
-        let exit = Exit {
-            code: 137,
-            started_s,
-            finished_s: now.wall_s,
-            message: "The container's shim or its machine ended, and the container with it".into(),
-            ..Exit::default()
-        };
-        self.ended(now.mono, attempt, "ContainerStatusUnknown".into(), exit);
+        let exit = Exit::unseen(started_s, now.wall_s);
+        self.ended(now.mono, attempt, reason_of(&exit), exit);
     }
 
     /// Whether an attempt that ended like this is followed by another.
@@ -362,13 +356,15 @@ impl PodState {
                     continue;
                 }
                 let known = matches!(&container.run, Run::Ended { exit, .. } if exit.attempt == seen.attempt);
+                // What was recorded knows when it began; below it is lost.
+                let recorded = matches!(&container.run, Run::Running { attempt, .. } if *attempt == seen.attempt);
                 match &seen.exit {
                     None if alive => {
                         container.attempts = seen.attempt.saturating_add(1);
                         container.run =
                             Run::Running { attempt: seen.attempt, started_s: seen.started_s };
                     }
-                    Some(exit) if !known => {
+                    Some(exit) if !known && !(exit.unseen && recorded) => {
                         container.ended(now.mono, seen.attempt, reason_of(exit), exit.clone());
                     }
                     None | Some(_) => {}
@@ -454,9 +450,10 @@ impl PodState {
     }
 }
 
-/// `Completed`, `Error` or `OOMKilled`.
+/// `Completed`, `Error`, `OOMKilled` or `ContainerStatusUnknown`.
 pub(crate) fn reason_of(exit: &Exit) -> String {
     let reason = match exit {
+        Exit { unseen: true, .. } => "ContainerStatusUnknown",
         Exit { oom_killed: true, .. } => "OOMKilled",
         Exit { code: 0, .. } => "Completed",
         Exit { .. } => "Error",
@@ -496,6 +493,7 @@ fn read_ended(ended: &Value, attempt: u32) -> Ended {
         code: number("exitCode").unwrap_or(137),
         signal: number("signal"),
         oom_killed: text("reason") == "OOMKilled",
+        unseen: text("reason") == "ContainerStatusUnknown",
         started_s: parse_rfc3339(text("startedAt")).unwrap_or(0),
         finished_s: parse_rfc3339(text("finishedAt")).unwrap_or(0),
         message: text("message").into(),

@@ -419,6 +419,25 @@ fn an_agent_that_starts_again_starts_nothing_twice() {
     rebooted.check(Event::VolumesReady(uid("u1")), "sandbox");
 }
 
+/// A power cut took the status and left the shim's record of a start: the number was given again.
+#[test]
+fn an_attempt_whose_end_nobody_saw_is_not_started_again() {
+    let mut s = Script { agent: Agent::new(vec![]), ..Script::new() };
+    s.check(Event::FromDisk(parse(&simple()), None), "");
+    let exit = Some(Exit::unseen(WALL_S, WALL_S));
+    let container = FoundContainer { name: "c".into(), attempt: 4, started_s: WALL_S, exit };
+    let containers = vec![container];
+    s.send(Event::Recovered(vec![FoundSandbox {
+        uid: uid("u1"),
+        alive: false,
+        ips: vec![],
+        containers,
+    }]));
+    s.send(Event::VolumesReady(uid("u1")));
+    s.send(Event::SandboxMade(uid("u1"), vec!["10.42.0.2".into()]));
+    s.check(image_ready("c"), "Pulled start:c.5");
+}
+
 #[test]
 fn a_sandbox_of_nobody_is_taken_down() {
     let found = FoundSandbox { uid: uid("stray"), alive: true, ips: vec![], containers: vec![] };

@@ -26,7 +26,7 @@ pub enum Step {
         /// Permissions.
         mode: u32,
     },
-    /// Makes a directory and its parents for the agent to keep; not undone.
+    /// Makes a directory and its parents, mode 0700, if it is absent; undone only with one above it.
     KeepDir {
         /// Absolute.
         path: PathBuf,

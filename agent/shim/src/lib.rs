@@ -7,7 +7,7 @@
 //! It must never use async, serde, or threads beyond the one that waits.
 
 mod log;
-mod record;
+pub mod record;
 mod serve;
 mod table;
 

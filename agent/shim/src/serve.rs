@@ -6,8 +6,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 
+use coracle_disk::Sync;
 use coracle_runtime::limits::{CONTAINERS_PER_POD_MAX, SHIM_CONNECTIONS_MAX};
 use coracle_runtime::linux::os::{self, ChildSignals, Ended, Forked};
 use coracle_runtime::linux::prepare_pod_namespaces;
@@ -91,7 +93,7 @@ impl Shim {
         prepare_pod_namespaces(&spec.hostname, spec.host_network)
             .map_err(step("make the pod's namespaces"))?;
         let signals = ChildSignals::open().map_err(step("watch for ended children"))?;
-        let loaded = record::load().map_err(step("read the records"))?;
+        let loaded = record::load(Path::new(".")).map_err(step("read the records"))?;
         let entries = loaded.into_iter().map(|status| Entry { status, live: None }).collect();
         match fs::remove_file(SOCKET) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -244,7 +246,7 @@ impl Shim {
         entry.status.state = ContainerState::StartFailed { message, at_ms: os::now_ms() };
         entry.live = None;
         // If the disk is full the agent has the answer all the same.
-        let _full = record::write(&entry.status, true);
+        let _full = record::write_end(Path::new("."), &entry.status);
     }
 
     /// Records an exit, then tells it.
@@ -252,7 +254,7 @@ impl Shim {
         let Some(entry) = self.entries.get_mut(at) else { return };
         let Some(mut live) = entry.live.take() else { return };
         entry.status.state = ContainerState::Exited(live.finish(how));
-        let _full = record::write(&entry.status, true);
+        let _full = record::write_end(Path::new("."), &entry.status);
         let status = entry.status.clone();
         // Who cannot take an event at once is let go: it connects anew and asks for all states.
         self.subscribers.retain_mut(|subscriber| send(subscriber, &status).is_ok());
@@ -333,7 +335,7 @@ impl Shim {
         };
         let entry = Entry::starting(id.clone(), report, stdout, stderr);
         // R5: on disk before anything runs, so that no later shim starts this attempt again.
-        if let Err(error) = record::write(&entry.status, false) {
+        if let Err(error) = record::write(Path::new("."), &entry.status, Sync::Later) {
             return Some((agent, failed("record the start", &error)));
         }
         match os::fork() {

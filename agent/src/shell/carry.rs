@@ -10,14 +10,19 @@ use std::{
 };
 
 use coracle_agent_logic::{
-    Action, Event, Pod, PodUid, env,
+    Action, Event, PodUid, env,
     event::{Exit, StartFault},
     limits::TERMINATION_MESSAGE_BYTES_MAX,
 };
+use coracle_disk as disk;
+use coracle_image::ImageStore;
 use coracle_runtime::{ContainerId, ContainerState, Runtime as _, RuntimeError};
 use serde_json::Value;
 
-use super::{Shell, chain, containers, exit_of, images, limits, log::warning, seconds, volumes};
+use super::{
+    Shell, chain, containers, exit_of, images, limits, log::warning, seconds, state::StateDir,
+    volumes,
+};
 
 impl Shell {
     /// Begins an action.
@@ -164,29 +169,7 @@ impl Shell {
     async fn drop_old_attempts(&self, uid: &PodUid, name: &str, attempt: u32) {
         let (runtime, state) = (Arc::clone(&self.runtime), self.state.clone());
         let (uid, name) = (uid.clone(), name.to_owned());
-        self.blocking(move || {
-            let Ok(pod) = runtime_uid(&uid) else { return };
-            let before = attempt.checked_sub(1);
-            if let Some(id) = before.and_then(|before| ContainerId::parse(&name, before).ok())
-                && let Err(error) = runtime.remove_container(&pod, &id)
-            {
-                warning!("cannot remove container {id} of pod {pod}: {}", chain(&error));
-            }
-            let Some(old) = attempt.checked_sub(limits::ATTEMPTS_KEPT) else { return };
-            let _ = fs::remove_file(containers::termination_path(&state, &uid, &name, old));
-            let log = state.log(&uid, &name, old);
-            let mut rotated = log.clone().into_os_string();
-            let _ = fs::remove_file(&log);
-            for number in 1.. {
-                rotated.clear();
-                rotated.push(&log);
-                rotated.push(format!(".{number}"));
-                if fs::remove_file(&rotated).is_err() {
-                    return;
-                }
-            }
-        })
-        .await;
+        self.blocking(move || drop_attempts_before(&*runtime, &state, &uid, &name, attempt)).await;
     }
 
     async fn stop_container(self: Rc<Self>, uid: PodUid, name: String, attempt: u32) {
@@ -221,16 +204,12 @@ impl Shell {
         let (runtime, network, state) =
             (Arc::clone(&self.runtime), Arc::clone(&self.network), self.state.clone());
         let gone = uid.clone();
+        let status = self.member.agent.borrow().status(&uid).map(str::to_owned);
         let done = self
-            .blocking(move || -> Result<(), String> {
-                let id = runtime_uid(&gone)?;
-                runtime.remove_pod(&id).map_err(|error| chain(&error))?;
-                network.detach(&gone).map_err(|error| chain(&error))?;
-                for dir in [state.volumes(&gone), state.files(&gone)] {
-                    volumes::remove(&dir)
-                        .map_err(|error| format!("cannot remove {}: {error}", dir.display()))?;
-                }
-                Ok(())
+            .blocking(move || {
+                take_down(&*runtime, &state, &gone, status.as_deref(), || {
+                    network.detach(&gone).map_err(|error| chain(&error))
+                })
             })
             .await;
         let event = match done {
@@ -247,23 +226,7 @@ impl Shell {
         self.release_images(&uid);
         let (state, images) = (self.state.clone(), Arc::clone(&self.images));
         let gone = uid.clone();
-        let done = self
-            .blocking(move || {
-                let kept = state
-                    .read_pod(&gone, "pod.json")
-                    .and_then(|bytes| Pod::parse(bytes.into()).ok());
-                for container in kept.iter().flat_map(|pod| &pod.spec.containers) {
-                    if let Err(error) = images.release(&images::holder(&gone, &container.name)) {
-                        warning!(
-                            "image of container {} of pod {gone}: {}",
-                            container.name,
-                            chain(&error)
-                        );
-                    }
-                }
-                volumes::remove(&state.pod(&gone))
-            })
-            .await;
+        let done = self.blocking(move || forget(&state, &images, &gone)).await;
         if let Err(error) = done {
             warning!(
                 "cannot remove the directory of pod {uid}: {error}; the next start of the agent tries again"
@@ -297,6 +260,79 @@ impl Shell {
         }
         self.send(Event::Exited { uid, container: name.into(), attempt, exit }).await;
     }
+}
+
+/// What earlier attempts left, as [`Shell::drop_old_attempts`] has it.
+pub(crate) fn drop_attempts_before(
+    runtime: &dyn coracle_runtime::Runtime,
+    state: &StateDir,
+    uid: &PodUid,
+    name: &str,
+    attempt: u32,
+) {
+    let Ok(pod) = runtime_uid(uid) else { return };
+    let before = attempt.checked_sub(1);
+    if let Some(id) = before.and_then(|before| ContainerId::parse(name, before).ok())
+        && let Err(error) = runtime.remove_container(&pod, &id)
+    {
+        warning!("cannot remove container {id} of pod {pod}: {}", chain(&error));
+    }
+    let Some(old) = attempt.checked_sub(limits::ATTEMPTS_KEPT) else { return };
+    let _ = disk::remove_file(&containers::termination_path(state, uid, name, old));
+    let log = state.log(uid, name, old);
+    let mut rotated = log.clone().into_os_string();
+    let _ = disk::remove_file(&log);
+    for number in 1.. {
+        rotated.clear();
+        rotated.push(&log);
+        rotated.push(format!(".{number}"));
+        if !Path::new(&rotated).exists() || disk::remove_file(Path::new(&rotated)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends a pod on this machine and removes all of it but records and logs. `status` is its latest, `None` if it is gone
+/// from the API server; `detach` unplugs it.
+pub(crate) fn take_down(
+    runtime: &dyn coracle_runtime::Runtime,
+    state: &StateDir,
+    uid: &PodUid,
+    status: Option<&str>,
+    detach: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    match status {
+        // The shim's records go: from now on only the status says that the pod is over.
+        Some(status) => {
+            if let Err(error) = state.settle_pod(uid, "status.json", status.as_bytes()) {
+                // A full disk must not keep a pod from its end.
+                warning!(
+                    "cannot record the status of pod {uid}: {error}; it may be started again after a power cut"
+                );
+            }
+        }
+        // Nobody wants it any more: first of all it is no pod that is to be started.
+        None => disk::remove_file(&state.pod(uid).join("pod.json"))
+            .map_err(|error| format!("cannot remove the record of pod {uid}: {error}"))?,
+    }
+    runtime.remove_pod(&runtime_uid(uid)?).map_err(|error| chain(&error))?;
+    detach()?;
+    for dir in [state.volumes(uid), state.files(uid)] {
+        volumes::remove(&dir)
+            .map_err(|error| format!("cannot remove {}: {error}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes what is left of a pod, and lets go of its images.
+pub(crate) fn forget(state: &StateDir, images: &ImageStore, uid: &PodUid) -> std::io::Result<()> {
+    // By its uid: which containers it had, a damaged record does not say.
+    if let Err(error) = images.release_all(|holder| images::pod_of(holder).as_ref() == Some(uid)) {
+        warning!("images of pod {uid}: {}", chain(&error));
+    }
+    // First: without the rest it is a pod that never ran here.
+    disk::remove_file(&state.pod(uid).join("pod.json"))?;
+    volumes::remove(&state.pod(uid))
 }
 
 pub(crate) fn runtime_uid(uid: &PodUid) -> Result<coracle_runtime::PodUid, String> {

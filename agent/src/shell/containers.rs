@@ -19,6 +19,7 @@ use coracle_agent_logic::{
     spec::{Container, Volume, VolumeMount},
     volumes::is_published,
 };
+use coracle_disk::{self as disk, Sync};
 use coracle_image::Image;
 use coracle_runtime::{
     Capabilities, ContainerId, ContainerSpec, LogSpec, Mount, MountSource, PodSandboxSpec, PodUid,
@@ -27,7 +28,7 @@ use coracle_runtime::{
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::{
-    state::{StateDir, private_dir, write_whole},
+    state::{StateDir, private_dir},
     users, volumes,
 };
 
@@ -195,9 +196,9 @@ fn own_files(files: &Path, start: &Start<'_>) -> io::Result<()> {
             continue;
         }
         if path.exists() {
-            fs::write(&path, text)?;
+            disk::overwrite(&path, text.as_bytes(), 0o644, Sync::Later)?;
         } else {
-            write_whole(&path, text.as_bytes(), 0o644)?;
+            disk::replace(&path, text.as_bytes(), 0o644, Sync::Later)?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use coracle_agent_logic::{
     env::ObjectRef,
     event::{ImageFacts, ImageFault, ImageOrigin},
 };
-use coracle_image::{Credential, Image, ImageError, PullPolicy, Reference, Registry};
+use coracle_image::{Credential, Image, ImageError, ImageStore, PullPolicy, Reference, Registry};
 use coracle_runtime::{Fact, FactKind};
 use serde_json::Value;
 
@@ -182,6 +182,20 @@ fn system_roots() -> Vec<u8> {
     let found =
         own.into_iter().chain(places.map(PathBuf::from)).find_map(|path| std::fs::read(path).ok());
     found.unwrap_or_default()
+}
+
+/// Takes back what is held for other pods than these, and removes what nothing stands on.
+pub(crate) fn retain(
+    images: &ImageStore,
+    pods: &std::collections::BTreeSet<PodUid>,
+) -> Result<(), ImageError> {
+    images.release_all(|holder| !pod_of(holder).is_some_and(|uid| pods.contains(&uid)))?;
+    images.collect()
+}
+
+/// The pod that a [`holder`] is of.
+pub(crate) fn pod_of(holder: &str) -> Option<PodUid> {
+    PodUid::parse(holder.split_once('.')?.0)
 }
 
 /// Under which name an image is held for a container.

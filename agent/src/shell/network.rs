@@ -17,12 +17,13 @@ use std::{
 };
 
 use coracle_agent_logic::PodUid;
+use coracle_disk::{self as disk, Sync};
 use serde::{Deserialize, Serialize};
 
 use super::{
     log::{info, warning},
     netlink::{Netlink, index, inside},
-    state::{StateDir, write_whole},
+    state::StateDir,
 };
 
 /// Why a pod has no network.
@@ -48,20 +49,29 @@ pub(crate) enum NetworkError {
     Program { program: &'static str, said: String },
 }
 
-/// What is kept on disk.
+/// What is kept on disk: `network.json`. It is written seldom.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Kept {
     bridge: String,
     cidr: String,
-    /// Given addresses by pod uid.
-    given: BTreeMap<String, Ipv4Addr>,
-    /// The last one: the next search begins after it, so that an address is not used again at once.
-    last: Option<Ipv4Addr>,
+    #[serde(flatten)]
+    addresses: Addresses,
     /// The API server's address at the last connection.
     server: Option<SocketAddr>,
     /// Address and port under which pods know the API server.
     service: Option<(Ipv4Addr, u16)>,
+}
+
+/// What is written for each pod: `addresses.json`, unsynced. Damaged by a power cut it is as if it was not there, and the
+/// pods, of which none runs then, get other addresses.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Addresses {
+    /// Given addresses by pod uid.
+    given: BTreeMap<String, Ipv4Addr>,
+    /// The last one: the next search begins after it, so that an address is not used again at once.
+    last: Option<Ipv4Addr>,
 }
 
 /// The node's pod network. Calls block.
@@ -75,7 +85,7 @@ pub(crate) struct Network {
 
 /// An IPv4 range.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-struct Range {
+pub(crate) struct Range {
     base: u32,
     prefix: u8,
 }
@@ -115,8 +125,12 @@ impl Range {
 impl Network {
     pub(crate) fn open(state: &StateDir, wanted_bridge: Option<String>) -> Self {
         let kept = fs::read(state.agent("network.json")).ok();
-        let kept: Kept =
+        let mut kept: Kept =
             kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let addresses = fs::read(state.agent("addresses.json")).ok();
+        if let Some(addresses) = addresses.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            kept.addresses = addresses;
+        }
         Self {
             state: state.clone(),
             wanted_bridge,
@@ -131,8 +145,17 @@ impl Network {
 
     fn save(&self, kept: &Kept) -> Result<(), NetworkError> {
         let bytes = serde_json::to_vec(kept).unwrap_or_default();
-        write_whole(&self.state.agent("network.json"), &bytes, 0o600).map_err(|source| {
-            NetworkError::Io { doing: "cannot write network.json".into(), source }
+        disk::replace(&self.state.agent("network.json"), &bytes, 0o600, Sync::Later).map_err(
+            |source| NetworkError::Io { doing: "cannot write network.json".into(), source },
+        )
+    }
+
+    fn save_addresses(&self, addresses: &Addresses) -> Result<(), NetworkError> {
+        let bytes = serde_json::to_vec(addresses).unwrap_or_default();
+        let path = self.state.agent("addresses.json");
+        disk::replace_unsynced(&path, &bytes, 0o600).map_err(|source| NetworkError::Io {
+            doing: "cannot write addresses.json".into(),
+            source,
         })
     }
 
@@ -270,24 +293,8 @@ impl Network {
         self.ensure()?;
         self.check_range()?;
         let io = |doing: String| move |source| NetworkError::Io { doing, source };
-        let (bridge, range, ip) = {
-            let mut kept = self.kept();
-            let range = Range::parse(&kept.cidr)?;
-            let ip = match kept.given.get(uid.as_str()).copied() {
-                Some(ip) if range.pods().contains(&u32::from(ip)) => ip,
-                _ => {
-                    let given: BTreeSet<Ipv4Addr> = kept.given.values().copied().collect();
-                    let ip = range
-                        .next(&given, kept.last)
-                        .ok_or_else(|| NetworkError::Full(kept.cidr.clone()))?;
-                    kept.given.insert(uid.as_str().into(), ip);
-                    kept.last = Some(ip);
-                    self.save(&kept)?;
-                    ip
-                }
-            };
-            (kept.bridge.clone(), range, ip)
-        };
+        let (ip, range) = self.give(uid)?;
+        let bridge = self.kept().bridge.clone();
         let netns = File::open(netns).map_err(io(format!("cannot open {}", netns.display())))?;
         let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
         let host = host_end(uid);
@@ -308,6 +315,37 @@ impl Network {
         Ok(ip)
     }
 
+    /// The pod's address, for as long as it is here, and the range that it is of.
+    pub(crate) fn give(&self, uid: &PodUid) -> Result<(Ipv4Addr, Range), NetworkError> {
+        let mut kept = self.kept();
+        let range = match kept.cidr.as_str() {
+            "" => return Err(NetworkError::NoRange),
+            cidr => Range::parse(cidr)?,
+        };
+        if let Some(ip) = kept.addresses.given.get(uid.as_str()).copied()
+            && range.pods().contains(&u32::from(ip))
+        {
+            return Ok((ip, range));
+        }
+        let given: BTreeSet<Ipv4Addr> = kept.addresses.given.values().copied().collect();
+        let ip = range
+            .next(&given, kept.addresses.last)
+            .ok_or_else(|| NetworkError::Full(kept.cidr.clone()))?;
+        kept.addresses.given.insert(uid.as_str().into(), ip);
+        kept.addresses.last = Some(ip);
+        self.save_addresses(&kept.addresses)?;
+        Ok((ip, range))
+    }
+
+    /// Takes a pod's address back.
+    pub(crate) fn take_back(&self, uid: &PodUid) -> Result<(), NetworkError> {
+        let mut kept = self.kept();
+        match kept.addresses.given.remove(uid.as_str()) {
+            Some(_) => self.save_addresses(&kept.addresses),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a route of somebody else leads into our range: packets to our pods would go there.
     fn check_range(&self) -> Result<(), NetworkError> {
         let kept = self.kept();
@@ -326,7 +364,7 @@ impl Network {
 
     /// As [`Network::remove`], if no pod is plugged in: a node at rest leaves the host as it found it.
     pub(crate) fn close(&self) -> Result<(), NetworkError> {
-        if !self.kept().given.is_empty() {
+        if !self.kept().addresses.given.is_empty() {
             return Ok(());
         }
         self.remove()?;
@@ -340,26 +378,24 @@ impl Network {
         let netlink = Netlink::open().map_err(io("cannot open netlink".into()))?;
         let host = host_end(uid);
         netlink.delete(&host).map_err(io(format!("cannot remove {host}")))?;
-        let mut kept = self.kept();
-        if kept.given.remove(uid.as_str()).is_some() {
-            self.save(&kept)?;
-        }
-        Ok(())
+        self.take_back(uid)
     }
 
     /// The address that a pod was given.
     pub(crate) fn given(&self, uid: &PodUid) -> Option<Ipv4Addr> {
-        self.kept().given.get(uid.as_str()).copied()
+        self.kept().addresses.given.get(uid.as_str()).copied()
+    }
+
+    /// Pods that have an address and are not among these.
+    pub(crate) fn strays(&self, keep: &BTreeSet<PodUid>) -> Vec<PodUid> {
+        let kept = self.kept();
+        let uids = kept.addresses.given.keys().filter_map(|uid| PodUid::parse(uid));
+        uids.filter(|uid| !keep.contains(uid)).collect()
     }
 
     /// Takes back the addresses of pods that are not there any more.
     pub(crate) fn retain(&self, keep: &BTreeSet<PodUid>) {
-        let stray: Vec<PodUid> = {
-            let kept = self.kept();
-            let uids = kept.given.keys().filter_map(|uid| PodUid::parse(uid));
-            uids.filter(|uid| !keep.contains(uid)).collect()
-        };
-        for uid in stray {
+        for uid in self.strays(keep) {
             if let Err(error) = self.detach(&uid) {
                 warning!("address of pod {uid}: {error}");
             }

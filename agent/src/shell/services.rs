@@ -4,15 +4,10 @@
 use std::{cell::RefCell, collections::BTreeMap, fs, net::Ipv4Addr};
 
 use coracle_agent_logic::{Pod, env::ServiceFacts};
+use coracle_disk::{self as disk, Sync};
 use serde_json::Value;
 
-use super::{
-    api::Server,
-    limits,
-    log::warning,
-    state::{StateDir, write_whole},
-    watch::Seen,
-};
+use super::{api::Server, limits, log::warning, state::StateDir, watch::Seen};
 
 /// Namespace and name.
 type Key = (String, String);
@@ -75,7 +70,9 @@ impl Services {
             })
             .collect();
         let bytes = serde_json::to_vec(&stored).unwrap_or_default();
-        if let Err(error) = write_whole(&self.state.agent("services.json"), &bytes, 0o600) {
+        if let Err(error) =
+            disk::replace(&self.state.agent("services.json"), &bytes, 0o600, Sync::Later)
+        {
             warning!("cannot keep the services: {error}");
         }
     }

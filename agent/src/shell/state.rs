@@ -4,7 +4,8 @@
 //! DIR/lock                     held while an agent runs
 //! DIR/agent/ca.pem             the cluster's root certificate, pinned by the join token
 //! DIR/agent/identity.pem       the node's certificate and key, in one file so that they are never of two minds
-//! DIR/agent/network.json       podCIDR and the addresses given out
+//! DIR/agent/network.json       podCIDR and what else the control plane said of the network
+//! DIR/agent/addresses.json     the addresses given out
 //! DIR/agent/services.json      services that containers are told of
 //! DIR/pods/UID/pod.json        the pod as last seen
 //! DIR/pods/UID/status.json     its status as last recorded
@@ -17,14 +18,15 @@
 //! ```
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use coracle_agent_logic::{Pod, PodUid};
+use coracle_disk::{self as disk, Sync};
 use serde_json::Value;
 
 use super::log::warning;
@@ -81,6 +83,22 @@ impl StateDir {
         }
     }
 
+    /// Takes away what was being written when the agent or the power went. To be called with the lock held.
+    pub(crate) fn sweep(&self) -> Result<(), StateError> {
+        let pods = self.pod_dirs();
+        let dirs = pods.iter().map(|uid| self.pod(uid)).chain([self.root.join("agent")]);
+        for dir in dirs {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if disk::is_leftover(&entry.file_name()) {
+                    let removed = disk::remove_file(&path);
+                    removed.map_err(|source| StateError::Io { doing: "remove", path, source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -109,12 +127,12 @@ impl StateDir {
         self.pod(uid).join("logs").join(container).join(format!("{attempt}.log"))
     }
 
-    /// Writes a file of the pod whole or not at all. After a power cut the old one may be there again: what is in these
-    /// files is either with the API server too or made anew.
+    /// Writes a file of the pod whole or not at all. After a power cut the old one may be there again, and a first one may
+    /// be damaged: what is in these files is either with the API server too or made anew.
     pub(crate) fn write_pod(&self, uid: &PodUid, name: &str, bytes: &[u8]) -> io::Result<()> {
         let dir = self.pod(uid);
         private_dir(&dir)?;
-        write_whole(&dir.join(name), bytes, 0o600)
+        disk::replace(&dir.join(name), bytes, 0o600, Sync::Later)
     }
 
     /// As [`Self::write_pod`], unless the file says so already: what is only sent again wears no flash.
@@ -123,6 +141,15 @@ impl StateDir {
             Some(now) if now == bytes => Ok(()),
             Some(_) | None => self.write_pod(uid, name, bytes),
         }
+    }
+
+    /// As [`Self::record_pod`]; it is on disk when this returns, with all that was written of the pod before.
+    pub(crate) fn settle_pod(&self, uid: &PodUid, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.record_pod(uid, name, bytes)?;
+        let dir = self.pod(uid);
+        let path = dir.join(name);
+        disk::sync_file(&File::open(&path)?, &path)?;
+        disk::sync_dir(&dir)
     }
 
     pub(crate) fn read_pod(&self, uid: &PodUid, name: &str) -> Option<Vec<u8>> {
@@ -160,21 +187,7 @@ impl StateDir {
 
 /// Makes a directory and those above it, 0700.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Writes a file beside and renames it.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    file.write_all(bytes)?;
-    fs::rename(&beside, path)
+    disk::make_dirs(path, 0o700)
 }
 
 #[cfg(test)]

@@ -6,11 +6,8 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::{
-        DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
-        symlink,
-    },
+    io,
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
@@ -22,6 +19,7 @@ use coracle_agent_logic::{
     volumes::{self, Files, Tokens},
 };
 use coracle_api::quantity::from_json;
+use coracle_disk::{self as disk, Sync};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::state::private_dir;
@@ -83,10 +81,7 @@ pub(crate) fn remove(dir: &Path) -> io::Result<()> {
     for path in below.iter().rev() {
         umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
     }
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    disk::remove_dir_all(dir)
 }
 
 /// Volume names are DNS labels; what is none names no directory.
@@ -98,7 +93,7 @@ fn path_of(dir: &Path, volume: &Volume) -> Option<PathBuf> {
 fn make_dir(path: &Path, volume: &Volume) -> io::Result<()> {
     let mode = if volume.empty_dir.is_some() { 0o777 } else { 0o755 };
     if !path.is_dir() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        disk::make_dirs(path, 0o700)?;
     }
     if volumes::in_memory(volume) && !is_mount(path)? {
         let size = volume.empty_dir.as_ref().and_then(|empty| empty.size_limit.as_ref());
@@ -136,52 +131,59 @@ fn own(path: &Path, group: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
+/// What becomes `..data`.
+const SWITCH: &str = "..data_tmp";
+
 fn publish(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     let data = dir.join("..data");
-    if same(&data, files) {
-        return Ok(());
+    if !same(&data, files) {
+        switch(dir, &data, files, group)?;
     }
-    // Only a directory of ours is ever removed, wherever the link leads.
-    let before = fs::read_link(&data).ok().filter(|before| is_generation(before));
-    let (name, fresh) = fresh_dir(dir)?;
-    for (path, file) in files {
-        let target = fresh.join(path);
-        if let Some(parent) = target.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-        }
-        let mut open = fs::OpenOptions::new();
-        let mut written = open.write(true).create_new(true).mode(0o600).open(&target)?;
-        written.write_all(&file.bytes)?;
-        written.set_permissions(fs::Permissions::from_mode(file.mode))?;
-        if group.is_some() {
-            chown(&target, None, group)?;
-        }
-    }
-    let switch = dir.join("..data_tmp");
-    let _ = fs::remove_file(&switch);
-    symlink(&name, &switch)?;
-    fs::rename(&switch, &data)?;
+    let now = fs::read_link(&data)?;
     let tops: std::collections::BTreeSet<&str> =
         files.keys().filter_map(|path| path.split('/').next()).collect();
     for top in &tops {
         let link = dir.join(top);
         if fs::symlink_metadata(&link).is_err() {
-            symlink(Path::new("..data").join(top), &link)?;
+            disk::symlink(&Path::new("..data").join(top), &link)?;
         }
     }
-    // Names that are no more, and the directory that was.
+    // Names that are no more, and generations: the one before, and those that an interruption left. Only a directory of
+    // ours is ever removed, wherever the link leads.
     for entry in fs::read_dir(dir)?.flatten() {
         let name = entry.file_name();
-        let gone =
-            name.to_str().is_some_and(|name| !name.starts_with("..") && !tops.contains(name));
-        if gone {
-            fs::remove_file(entry.path())?;
+        let path = entry.path();
+        if is_generation(Path::new(&name)) && Path::new(&name) != now && !path.is_symlink() {
+            disk::remove_dir_all(&path)?;
+        } else if name
+            .to_str()
+            .is_some_and(|name| name == SWITCH || !name.starts_with("..") && !tops.contains(name))
+        {
+            disk::remove_file(&path)?;
         }
     }
-    if let Some(before) = before {
-        fs::remove_dir_all(dir.join(before))?;
-    }
     Ok(())
+}
+
+/// Fills a new generation and has `..data` lead to it.
+fn switch(dir: &Path, data: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
+    let (name, fresh) = fresh_dir(dir)?;
+    for (path, file) in files {
+        let target = fresh.join(path);
+        if let Some(parent) = target.parent() {
+            disk::make_dirs(parent, 0o755)?;
+        }
+        disk::create(&target, &file.bytes, file.mode, Sync::Later)?;
+        // Whatever the umask is.
+        fs::set_permissions(&target, fs::Permissions::from_mode(file.mode))?;
+        if group.is_some() {
+            chown(&target, None, group)?;
+        }
+    }
+    let switch = dir.join(SWITCH);
+    disk::remove_file(&switch)?;
+    disk::symlink(Path::new(&name), &switch)?;
+    disk::rename(&switch, data)
 }
 
 /// `..NUMBER`, as [`fresh_dir`] names them.
@@ -195,7 +197,7 @@ fn fresh_dir(dir: &Path) -> io::Result<(String, PathBuf)> {
     for number in base.. {
         let name = format!("..{number}");
         let path = dir.join(&name);
-        match fs::DirBuilder::new().mode(0o755).create(&path) {
+        match disk::make_dir(&path, 0o755) {
             Ok(()) => return Ok((name, path)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -261,6 +263,8 @@ fn check_host_path(host: &HostPath) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use coracle_agent_logic::volumes::File as Content;
 

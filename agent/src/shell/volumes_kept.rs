@@ -219,7 +219,7 @@ fn waited_for(wanted: &std::collections::BTreeSet<ObjectRef>) -> String {
 }
 
 /// Keeps objects for a start with no server in sight, beside those that are kept already.
-fn remember(state: &super::state::StateDir, uid: &PodUid, objects: &Objects) {
+pub(crate) fn remember(state: &super::state::StateDir, uid: &PodUid, objects: &Objects) {
     let before = state.read_pod(uid, "objects.json").unwrap_or_default();
     let mut all = objects::from_disk(&before);
     all.extend(objects.iter().map(|(reference, data)| (reference.clone(), data.clone())));

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use coracle_disk::{self as disk, Sync};
 
 use super::cgroup::CgroupSet;
 use super::os;
@@ -13,7 +15,7 @@ use crate::plan::{Step, StepError};
 
 /// Does such steps and remembers what was made by it: undoing takes nothing that was there before.
 #[derive(Debug)]
-pub(super) struct HostSteps {
+pub struct HostSteps {
     pub(super) cgroups: CgroupSet,
     made: BTreeSet<PathBuf>,
 }
@@ -35,36 +37,38 @@ pub(super) fn step_error(error: RuntimeError) -> StepError {
 
 impl HostSteps {
     /// Nothing made yet.
-    pub(super) fn new(cgroups: CgroupSet) -> Self {
+    pub fn new(cgroups: CgroupSet) -> Self {
         Self { cgroups, made: BTreeSet::new() }
     }
 
     /// Does one. [`Step::StartShim`] and [`Step::Spawn`] are for others, and refused.
-    pub(super) fn perform(&mut self, step: &Step) -> Result<(), StepError> {
+    pub fn perform(&mut self, step: &Step) -> Result<(), StepError> {
         match step {
             Step::MakeDir { path, mode } => {
-                let done = fs::DirBuilder::new().mode(*mode).create(path);
-                done.map_err(|error| named("make directory", path, &error))?;
+                disk::make_dir(path, *mode)
+                    .map_err(|error| named("make directory", path, &error))?;
                 self.made.insert(path.clone());
                 Ok(())
             }
             Step::KeepDir { path } => {
-                fs::create_dir_all(path).map_err(|error| named("make directory", path, &error))
+                disk::make_dirs(path, 0o700).map_err(|error| named("make directory", path, &error))
             }
             Step::WriteFile { path, bytes } => {
-                let mut options = fs::OpenOptions::new();
-                let opened = options.write(true).create_new(true).mode(0o600).open(path);
-                let mut file = opened.map_err(|error| named("write", path, &error))?;
-                self.made.insert(path.clone());
                 // Not synced: after a power cut nothing of the pod runs, and a damaged file is swept away with it.
-                file.write_all(bytes).map_err(|error| named("write", path, &error))
+                let done = disk::create(path, bytes, 0o600, Sync::Later);
+                if !matches!(&done, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
+                    self.made.insert(path.clone());
+                }
+                done.map_err(|error| named("write", path, &error))
             }
             Step::KeepFile { path } => {
-                let mut options = fs::OpenOptions::new();
-                let opened = options.append(true).create(true).mode(0o666).open(path);
+                let made = match disk::create(path, b"", 0o666, Sync::Later) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    made => made,
+                };
                 // Whoever the container runs as writes it, and whatever the umask is.
                 let all = PermissionsExt::from_mode(0o666);
-                let done = opened.and_then(|file| file.set_permissions(all));
+                let done = made.and_then(|()| fs::set_permissions(path, all));
                 done.map_err(|error| named("make file", path, &error))
             }
             Step::MakeCgroup { path } => self.cgroups.make(path).map_err(step_error),
@@ -79,14 +83,14 @@ impl HostSteps {
     }
 
     /// Takes one back.
-    pub(super) fn undo(&mut self, step: &Step) {
+    pub fn undo(&mut self, step: &Step) {
         match step {
             // What is in it by now was made by us as well: it was made new.
             Step::MakeDir { path, .. } if self.made.remove(path) => {
-                let _left_for_remove_pod = fs::remove_dir_all(path);
+                let _left_for_remove_pod = disk::remove_dir_all(path);
             }
             Step::WriteFile { path, .. } if self.made.remove(path) => {
-                let _left_for_remove_pod = fs::remove_file(path);
+                let _left_for_remove_pod = disk::remove_file(path);
             }
             Step::MakeCgroup { path } => {
                 let _left_for_remove_pod =

@@ -25,5 +25,6 @@ pub mod starter;
 
 pub use cgroup::{CgroupSet, Controller};
 pub use doctor::facts;
+pub use host::HostSteps;
 pub use net::prepare_pod_namespaces;
 pub use runtime::LinuxRuntime;

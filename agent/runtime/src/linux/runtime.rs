@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use coracle_disk::{self as disk, Sync};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::cgroup::CgroupSet;
 use super::client::{self, Link};
 use super::host::{HostSteps, explain};
-use super::protocol::{Answer, CONTAINERS, POD_FILE, RECORDS, Request};
+use super::protocol::{Answer, CGROUP_FILE, CONTAINERS, POD_FILE, RECORDS, Request};
 use crate::limits::SHIM_READY_MS_MAX;
 use crate::plan::{self, Step, StepError, Sys, pod_steps};
 use crate::{
@@ -48,7 +49,7 @@ impl LinuxRuntime {
     /// Fails if the directory cannot be made or the mount table not be read.
     pub fn new(config: Config) -> Result<Self, RuntimeError> {
         let pods = config.data_dir.join("pods");
-        fs::create_dir_all(&pods).map_err(|source| io_error("make", &pods, source))?;
+        disk::make_dirs(&pods, 0o700).map_err(|source| io_error("make", &pods, source))?;
         let proc = Path::new("/proc/self/mountinfo");
         let cgroups = CgroupSet::of_this_host().map_err(|source| io_error("read", proc, source))?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
@@ -140,6 +141,12 @@ impl LinuxRuntime {
                 self.watch(link).map_err(|source| io_error("watch", &state, source))?;
             }
             None => {
+                // The next shim works in what this says; a power cut may have damaged it.
+                let (path, cgroup) = (state.join(CGROUP_FILE), self.config.pod_cgroup(&spec));
+                if !fs::read(&path).is_ok_and(|bytes| bytes == cgroup.as_bytes()) {
+                    disk::overwrite(&path, cgroup.as_bytes(), 0o600, Sync::Later)
+                        .map_err(|source| io_error("write", &path, source))?;
+                }
                 // One that hangs in the kernel must not keep the agent from all other pods; creating the pod anew and
                 // removing it both begin with this again.
                 let _hangs = self.cgroups.kill(&self.config.pod_cgroup(&spec));
@@ -173,14 +180,9 @@ impl LinuxRuntime {
             self.cgroups.remove_empty_parents(&path);
         }
         let state = self.config.state_dir(uid);
-        match fs::remove_dir_all(&state) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("remove", &state, source));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        disk::remove_dir_all(&state).map_err(|source| io_error("remove", &state, source))?;
         // The pod's directory is the agent's; it goes with the last thing in it.
-        let _agents_own = fs::remove_dir(self.config.pod_dir(uid));
+        let _agents_own = disk::remove_dir(&self.config.pod_dir(uid));
         Ok(())
     }
 
@@ -252,7 +254,7 @@ impl Runtime for LinuxRuntime {
             (made, _) => {
                 if !again {
                     lock(&self.pods).remove(uid);
-                    let _agents_own = fs::remove_dir(self.config.pod_dir(uid));
+                    let _agents_own = disk::remove_dir(&self.config.pod_dir(uid));
                 }
                 let (message, errno) = match made {
                     Err(StepError { message, errno }) => (message, errno),
@@ -324,16 +326,8 @@ impl Runtime for LinuxRuntime {
         let state = self.config.state_dir(pod);
         let dir = state.join(CONTAINERS).join(id.to_string());
         let record = state.join(RECORDS).join(id.to_string());
-        for (path, done) in [(&dir, fs::remove_dir_all(&dir)), (&record, fs::remove_file(&record))]
-        {
-            match done {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("remove", path, source));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
+        disk::remove_dir_all(&dir).map_err(|source| io_error("remove", &dir, source))?;
+        disk::remove_file(&record).map_err(|source| io_error("remove", &record, source))
     }
 
     fn remove_pod(&self, uid: &PodUid) -> Result<(), RuntimeError> {

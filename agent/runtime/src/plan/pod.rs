@@ -15,8 +15,11 @@ pub fn pod_steps(spec: &PodSandboxSpec, config: &Config, again: bool) -> Vec<Ste
     if !again {
         steps.push(Step::KeepDir { path: config.pod_dir(&spec.uid) });
         steps.push(Step::MakeDir { path: state.clone(), mode: 0o700 });
-        steps.push(Step::MakeDir { path: state.join("records"), mode: 0o700 });
-        steps.push(Step::MakeDir { path: state.join("containers"), mode: 0o700 });
+    }
+    // Also again: after a power cut they may be missing where the files beside them are not.
+    steps.push(Step::KeepDir { path: state.join("records") });
+    steps.push(Step::KeepDir { path: state.join("containers") });
+    if !again {
         let bytes = cgroup.clone().into_bytes();
         steps.push(Step::WriteFile { path: state.join("cgroup"), bytes });
         // Last: a state directory without it was cut off while it was being made.

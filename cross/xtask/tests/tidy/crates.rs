@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{Rule, Tree};
 
 /// What each crate may depend on (normal dependencies). `*` stands for any crate that is not ours.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("sched-core", &["heapless"]),
     ("coracle-api", &["serde", "serde_json", "base64"]),
     ("coracle-store", &["redb", "thiserror"]),
@@ -26,9 +26,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "coracle-control",
         &["coracle-api", "coracle-store", "coracle-keys", "coracle-control-logic", "*"],
     ),
-    ("coracle-runtime", &["*"]),
-    ("coracle-image", &["*"]),
-    ("coracle-shim", &["coracle-runtime", "*"]),
+    ("coracle-disk", &[]),
+    ("coracle-runtime", &["coracle-disk", "*"]),
+    ("coracle-image", &["coracle-disk", "*"]),
+    ("coracle-shim", &["coracle-disk", "coracle-runtime", "*"]),
     (
         "coracle-agent-logic",
         &["coracle-api", "coracle-runtime", "coracle-image", "serde", "serde_json", "base64"],
@@ -37,6 +38,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "coracle-agent",
         &[
             "coracle-agent-logic",
+            "coracle-disk",
             "coracle-runtime",
             "coracle-image",
             "coracle-shim",
