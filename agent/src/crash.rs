@@ -77,7 +77,7 @@ pub(crate) fn asked() -> Option<ExitCode> {
 /// Workloads from this seed on, one for each [`CUTS_OF_ONE`], on all processors.
 fn survive_all(seed: u64, cuts: u64) -> Result<Survived, String> {
     let (next, last) = (AtomicU64::new(seed), seed + cuts.div_ceil(CUTS_OF_ONE));
-    let work = || {
+    let work = || -> Result<Survived, String> {
         let mut sum = Survived::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
