@@ -52,6 +52,11 @@ pub fn begin(seed: u64) {
     kept::begin(seed);
 }
 
+/// Whether the calls of this thread are being written down.
+pub fn is_begun() -> bool {
+    kept::is_kept()
+}
+
 /// Calls so far.
 pub fn length() -> usize {
     kept::length()
@@ -215,35 +220,42 @@ impl History {
     }
 
     fn cut_content(&self, ops: &[Op], tree: &mut Tree, rng: &mut Rng) {
-        let mut written: BTreeMap<Ino, (Rc<[u8]>, Vec<Rc<[u8]>>)> = BTreeMap::new();
+        let mut written: BTreeMap<Ino, Written> = BTreeMap::new();
         for op in ops {
             match op {
                 Op::Data { ino, bytes } => {
-                    let first = || (self.before.content(*ino).into(), Vec::new());
-                    written.entry(*ino).or_insert_with(first).1.push(Rc::clone(bytes));
+                    let first =
+                        || Written { durable: self.before.content(*ino).into(), newest: None };
+                    written.entry(*ino).or_insert_with(first).newest = Some(Rc::clone(bytes));
                 }
                 Op::Sync(ino) => {
-                    written.entry(*ino).and_modify(settle);
+                    written.entry(*ino).and_modify(Written::sync);
                 }
-                Op::SyncAll => written.values_mut().for_each(settle),
+                Op::SyncAll => written.values_mut().for_each(Written::sync),
                 Op::Make { .. } | Op::Rename { .. } | Op::Remove { .. } | Op::SyncDir(_) => {}
             }
         }
-        for (ino, (durable, since)) in written {
-            let content = match since.last() {
+        for (ino, Written { durable, newest }) in written {
+            let content = match newest {
                 None => durable.to_vec(),
-                Some(newest) => lose(&durable, newest, rng),
+                Some(newest) => lose(&durable, &newest, rng),
             };
             tree.write(ino, content);
         }
     }
 }
 
-/// All of it is on the disk.
-fn settle((durable, since): &mut (Rc<[u8]>, Vec<Rc<[u8]>>)) {
-    if let Some(newest) = since.pop() {
-        *durable = newest;
-        since.clear();
+/// A file's content: on the disk, and since.
+struct Written {
+    durable: Rc<[u8]>,
+    newest: Option<Rc<[u8]>>,
+}
+
+impl Written {
+    fn sync(&mut self) {
+        if let Some(newest) = self.newest.take() {
+            self.durable = newest;
+        }
     }
 }
 
@@ -290,7 +302,7 @@ fn op(tree: &mut Tree, root: &Path, call: &Call, deaf: Deaf) -> Result<Vec<Op>, 
             let made = Op::Make { at, ino };
             match what {
                 Made::File { bytes, .. } => vec![made, Op::Data { ino, bytes: Rc::clone(bytes) }],
-                Made::Dir { .. } | Made::Symlink { .. } | Made::Node => vec![made],
+                Made::Dir { .. } | Made::Symlink { .. } | Made::Special => vec![made],
             }
         }
         Call::Linked { from, to } => {

@@ -25,7 +25,7 @@ pub(crate) enum Made {
         target: PathBuf,
     },
     /// A device or a pipe.
-    Node,
+    Special,
 }
 
 /// One call. Paths are absolute.
@@ -147,7 +147,7 @@ pub(crate) fn made(path: &Path) -> io::Result<Call> {
     } else if kind.is_file() {
         Made::File { mode, bytes: fs::read(path)?.into() }
     } else {
-        Made::Node
+        Made::Special
     };
     Ok(Call::Made { path: path.to_owned(), what })
 }

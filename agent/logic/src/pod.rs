@@ -364,7 +364,7 @@ impl PodState {
                         container.run =
                             Run::Running { attempt: seen.attempt, started_s: seen.started_s };
                     }
-                    Some(exit) if !known && !(exit.unseen && recorded) => {
+                    Some(exit) if !(known || exit.unseen && recorded) => {
                         container.ended(now.mono, seen.attempt, reason_of(exit), exit.clone());
                     }
                     None | Some(_) => {}

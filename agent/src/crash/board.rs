@@ -75,7 +75,7 @@ impl Server {
     /// Keys and values of `cm`: some sectors, and not always the same keys.
     pub(crate) fn objects(&self) -> Objects {
         let value = |key: &str| format!("{key}{} ", self.config).repeat(90).into_bytes();
-        let keys = if self.config % 2 == 0 { ["one", "two"] } else { ["one", "three"] };
+        let keys = if self.config.is_multiple_of(2) { ["one", "two"] } else { ["one", "three"] };
         let data = keys.into_iter().map(|key| (key.to_owned(), value(key))).collect();
         Objects::from([(ObjectRef::ConfigMap("cm".into()), Some(data))])
     }

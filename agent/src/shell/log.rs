@@ -4,6 +4,11 @@ use std::io::Write as _;
 
 /// One line. A log that cannot be written is not a reason to stop.
 pub(crate) fn line(level: &str, text: std::fmt::Arguments<'_>) {
+    // What thousands of starts after power cuts have to say is for nobody.
+    #[cfg(feature = "crash")]
+    if coracle_disk::crash::is_begun() {
+        return;
+    }
     let now_ms = super::clock::wall_ms();
     let _ = writeln!(std::io::stderr(), "{} {level} {text}", coracle_api::time::rfc3339(now_ms));
 }

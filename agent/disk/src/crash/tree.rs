@@ -25,7 +25,7 @@ enum Node {
         target: PathBuf,
     },
     /// A device or a pipe: it is not made.
-    Node,
+    Special,
 }
 
 /// A directory and everything in it.
@@ -65,7 +65,7 @@ impl Tree {
                 fs::set_permissions(path, fs::Permissions::from_mode(*mode))
             }
             Some(Node::Symlink { target }) => symlink(target, path),
-            Some(Node::Node) | None => Ok(()),
+            Some(Node::Special) | None => Ok(()),
         }
     }
 
@@ -82,7 +82,7 @@ impl Tree {
             let path = path.join(name);
             let content = match self.nodes.get(ino) {
                 Some(Node::File { bytes, .. }) => Some(bytes.as_slice()),
-                Some(Node::Dir { .. } | Node::Symlink { .. } | Node::Node) | None => None,
+                Some(Node::Dir { .. } | Node::Symlink { .. } | Node::Special) | None => None,
             };
             self.walk(*ino, &path, found);
             found.insert(path, content);
@@ -92,7 +92,7 @@ impl Tree {
     pub(super) fn find(&self, path: &Path) -> Option<Ino> {
         path.iter().try_fold(0, |at, name| match self.nodes.get(&at)? {
             Node::Dir { names, .. } => names.get(name).copied(),
-            Node::File { .. } | Node::Symlink { .. } | Node::Node => None,
+            Node::File { .. } | Node::Symlink { .. } | Node::Special => None,
         })
     }
 
@@ -108,7 +108,7 @@ impl Tree {
             Made::Dir { mode } => Node::Dir { mode: *mode, names: BTreeMap::new() },
             Made::File { mode, .. } => Node::File { mode: *mode, bytes: Vec::new() },
             Made::Symlink { target } => Node::Symlink { target: target.clone() },
-            Made::Node => Node::Node,
+            Made::Special => Node::Special,
         };
         self.nodes.insert(ino, node);
         ino
@@ -117,7 +117,7 @@ impl Tree {
     fn names(&mut self, dir: Ino) -> Option<&mut BTreeMap<OsString, Ino>> {
         match self.nodes.get_mut(&dir)? {
             Node::Dir { names, .. } => Some(names),
-            Node::File { .. } | Node::Symlink { .. } | Node::Node => None,
+            Node::File { .. } | Node::Symlink { .. } | Node::Special => None,
         }
     }
 
@@ -129,15 +129,12 @@ impl Tree {
 
     /// Gives a name to a node of `all`, empty if it is new here.
     pub(super) fn enter(&mut self, at: &(Ino, OsString), ino: Ino, all: &Self) {
-        if !self.nodes.contains_key(&ino) {
-            let empty = match all.nodes.get(&ino) {
-                Some(Node::Dir { mode, .. }) => Node::Dir { mode: *mode, names: BTreeMap::new() },
-                Some(Node::File { mode, .. }) => Node::File { mode: *mode, bytes: Vec::new() },
-                Some(Node::Symlink { target }) => Node::Symlink { target: target.clone() },
-                Some(Node::Node) | None => Node::Node,
-            };
-            self.nodes.insert(ino, empty);
-        }
+        self.nodes.entry(ino).or_insert_with(|| match all.nodes.get(&ino) {
+            Some(Node::Dir { mode, .. }) => Node::Dir { mode: *mode, names: BTreeMap::new() },
+            Some(Node::File { mode, .. }) => Node::File { mode: *mode, bytes: Vec::new() },
+            Some(Node::Symlink { target }) => Node::Symlink { target: target.clone() },
+            Some(Node::Special) | None => Node::Special,
+        });
         self.link(at, ino);
     }
 
@@ -166,7 +163,7 @@ impl Tree {
     pub(super) fn content(&self, ino: Ino) -> &[u8] {
         match self.nodes.get(&ino) {
             Some(Node::File { bytes, .. }) => bytes,
-            Some(Node::Dir { .. } | Node::Symlink { .. } | Node::Node) | None => &[],
+            Some(Node::Dir { .. } | Node::Symlink { .. } | Node::Special) | None => &[],
         }
     }
 }
