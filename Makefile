@@ -31,7 +31,7 @@ cost: setup build $(IMAGE) ## each budget beside its number; COST_IDLE_SECONDS=6
 	cargo build --release -p coracle-benches --bin cost
 	$(SUDO) env "PATH=$$PATH" "COST_IDLE_SECONDS=$${COST_IDLE_SECONDS:-600}" target/release/cost
 
-silence: build $(IMAGE) ## an idle cluster writes nothing and wakes rarely: simulated for an hour, measured for SILENCE_SECONDS (600)
+silence: setup build $(IMAGE) ## an idle cluster writes nothing and wakes rarely: simulated for an hour, measured for SILENCE_SECONDS (600)
 	cargo run --profile sim -p coracle-sim -- silence
 	cargo build --release -p coracle-benches --bin silence
 	$(SUDO) env "PATH=$$PATH" "SILENCE_SECONDS=$${SILENCE_SECONDS:-600}" target/release/silence
@@ -64,7 +64,7 @@ $(IMAGE): $(wildcard control/examples/testing-service/src/*.rs)
 sim: ## whole clusters, one from each seed, for SIM_MINUTES (10): the seed is printed with what it broke
 	cargo run --profile sim -p coracle-sim -- soak "$${SIM_MINUTES:-10}"
 
-torment: build $(IMAGE) ## the real programs, killed, stopped, cut off, on full disks, for TORMENT_MINUTES (10); wants root
+torment: setup build $(IMAGE) ## the real programs, killed, stopped, cut off, on full disks, for TORMENT_MINUTES (10); wants root
 	cargo build --profile sim -p coracle-sim -p coracle-benches --bin coracle-sim --bin torment
 	$(SUDO) target/sim/coracle-sim torment "$${TORMENT_MINUTES:-10}" --bin-dir target/release
 

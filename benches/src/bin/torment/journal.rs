@@ -30,6 +30,15 @@ pub(crate) struct Journal {
     newest: AtomicU64,
 }
 
+/// Ends everything when it is dropped, also by a panic: a scope waits for its threads.
+pub(crate) struct EndsAll<'a>(pub(crate) &'a Journal);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Journal {
     /// Empty; a loud one prints each line when it is written.
     pub(crate) fn new(is_loud: bool) -> Self {

@@ -140,3 +140,19 @@ pub(crate) fn cgroups(text: &str) -> Vec<String> {
     found.retain(|dir| dir.contains(text));
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_live_are_doubled_and_one_that_died_is_not() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let parent = host::parent_of(own).unwrap();
+        let both = || BTreeMap::from([("uid".to_owned(), vec![own, parent])]);
+        assert_eq!(doubled(both), Some(("uid".to_owned(), vec![own, parent])));
+        // No process has that number (the kernel's largest is 2^22).
+        let gone = || BTreeMap::from([("uid".to_owned(), vec![own, i32::MAX])]);
+        assert_eq!(doubled(gone), None);
+    }
+}

@@ -41,7 +41,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use boards::Board;
 use faults::Weather;
-use journal::Journal;
+use journal::{EndsAll, Journal};
 use user::{Acknowledged, CONFIG_MAPS, DEPLOYMENTS, PODS, User};
 use watcher::Watcher;
 
@@ -54,6 +54,9 @@ const DISK_MIB: u64 = 64;
 const RESTART: Duration = Duration::from_secs(1);
 /// Boards: the control plane's, and the nodes'.
 const BOARDS: [&str; 4] = ["control", "pi1", "pi2", "pi3"];
+
+/// Exit code after Ctrl-C.
+const INTERRUPTED: u8 = 130;
 
 struct Args {
     minutes: u64,
@@ -156,12 +159,12 @@ fn outside(args: &Args) -> Result<ExitCode> {
             println!("torment: interrupted, taking everything down");
             child.kill()?;
             child.wait()?;
-            break 130;
+            break INTERRUPTED;
         }
     };
     let left = remove_cgroups(&cgroup_root(&dir));
     ensure!(left.is_empty(), "cgroups are left: {left:?}");
-    if code == 1 || code == 2 {
+    if code != 0 && code != INTERRUPTED {
         println!("torment: logs and state are kept in {}", dir.display());
     } else {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
@@ -296,7 +299,8 @@ fn play(dir: &Path, args: &Args, journal: &Journal) -> Result<()> {
             scope.spawn(|| watcher.run(&admin, journal));
         }
         scope.spawn(|| live::watch(dir, &root, journal));
-        let played = (|| -> Result<()> {
+        let _ends = EndsAll(journal);
+        (|| -> Result<()> {
             while Instant::now() < until && !journal.is_over() {
                 round(until, &mut boards, &disk, &mut weather, &mut users, journal)?;
                 if journal.is_over() {
@@ -318,9 +322,7 @@ fn play(dir: &Path, args: &Args, journal: &Journal) -> Result<()> {
                 journal.checked("nothing_left", 1);
             }
             panics(&boards)
-        })();
-        journal.end();
-        played
+        })()
     })
 }
 

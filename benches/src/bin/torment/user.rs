@@ -385,35 +385,10 @@ impl<'a> User<'a> {
     }
 
     /// Holds what was read against what is known.
-    fn hold(&mut self, name: &str, value: Option<&Value>) -> Result<(), String> {
+    fn hold(&self, name: &str, value: Option<&Value>) -> Result<(), String> {
         let Some(state) = self.known.get(name) else { return Ok(()) };
         self.journal.checked("objects_read", 1);
-        match (state, value) {
-            (State::There(at, number), Some(value)) => {
-                let (now, has) = (revision(value), number_of(value));
-                if now < *at || has != *number {
-                    return Err(format!(
-                        "S1: {name} was acknowledged at {at} with number {number} and is at {now} with {has}"
-                    ));
-                }
-                Ok(())
-            }
-            (State::There(at, _), None) => {
-                Err(format!("S1: {name} was acknowledged at {at} and is not there"))
-            }
-            (State::Unsure(numbers, _), Some(value)) if !numbers.contains(&number_of(value)) => {
-                Err(format!("S1: {name} has number {}, {numbers:?} were sent", number_of(value)))
-            }
-            (State::Unsure(_, false), None) => {
-                Err(format!("S1: {name} was acknowledged and is not there"))
-            }
-            (State::Gone, Some(value))
-                if value.pointer("/metadata/deletionTimestamp").is_none() =>
-            {
-                Err(format!("S1: the deletion of {name} was acknowledged and it is there: {value}"))
-            }
-            (State::Unsure(..) | State::Gone, _) => Ok(()),
-        }
+        holds(state, name, value)
     }
 
     /// Lists and holds all of it against what is known.
@@ -491,6 +466,34 @@ impl<'a> User<'a> {
     }
 }
 
+/// Whether what was read may be, by what is known.
+fn holds(state: &State, name: &str, value: Option<&Value>) -> Result<(), String> {
+    match (state, value) {
+        (State::There(at, number), Some(value)) => {
+            let (now, has) = (revision(value), number_of(value));
+            if now < *at || has != *number {
+                return Err(format!(
+                    "S1: {name} was acknowledged at {at} with number {number} and is at {now} with {has}"
+                ));
+            }
+            Ok(())
+        }
+        (State::There(at, _), None) => {
+            Err(format!("S1: {name} was acknowledged at {at} and is not there"))
+        }
+        (State::Unsure(numbers, _), Some(value)) if !numbers.contains(&number_of(value)) => {
+            Err(format!("S1: {name} has number {}, {numbers:?} were sent", number_of(value)))
+        }
+        (State::Unsure(_, false), None) => {
+            Err(format!("S1: {name} was acknowledged and is not there"))
+        }
+        (State::Gone, Some(value)) if value.pointer("/metadata/deletionTimestamp").is_none() => {
+            Err(format!("S1: the deletion of {name} was acknowledged and it is there: {value}"))
+        }
+        (State::Unsure(..) | State::Gone, _) => Ok(()),
+    }
+}
+
 fn number_of(value: &Value) -> u64 {
     // The name of the annotation, as a JSON pointer has it.
     text(value, "/metadata/annotations/torment~1number").parse().unwrap_or(0)
@@ -516,4 +519,33 @@ pub(crate) fn check_counter(users: &mut [User<'_>]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("S3: the counter is at {count}; {least} to {most} increments were made"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(at: u64, number: u64) -> Value {
+        json!({"metadata": {"resourceVersion": at.to_string(), "annotations": {NUMBER: number.to_string()}}})
+    }
+
+    #[test]
+    fn what_is_read_is_held_against_what_is_known() {
+        let known = BTreeMap::from([
+            ("there", State::There(7, 3)),
+            ("unsure", State::Unsure(vec![3, 4], false)),
+            ("perhaps", State::Unsure(vec![3], true)),
+            ("gone", State::Gone),
+        ]);
+        let holds = |name: &str, read: Option<Value>| {
+            super::holds(&known[name], name, read.as_ref()).is_ok()
+        };
+        assert!(holds("there", Some(value(7, 3))) && holds("there", Some(value(9, 3))));
+        assert!(!holds("there", Some(value(6, 3))) && !holds("there", Some(value(7, 2))));
+        assert!(!holds("there", None));
+        assert!(holds("unsure", Some(value(8, 4))) && holds("unsure", Some(value(7, 3))));
+        assert!(!holds("unsure", Some(value(8, 5))) && !holds("unsure", None));
+        assert!(holds("perhaps", None) && !holds("perhaps", Some(value(8, NEVER))));
+        assert!(holds("gone", None) && !holds("gone", Some(value(7, 3))));
+    }
 }

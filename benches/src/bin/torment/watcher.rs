@@ -301,3 +301,74 @@ fn put(key: String, object: &Value) -> Result<Txn> {
     let op = Op::Put(key.into(), bytes.into());
     Ok(Txn { guards: Vec::new(), op, revision: Revision(revision(object)) })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::user::CONFIG_MAPS;
+
+    /// A watcher that was told these events, each `KIND NAME REVISION`, from a list at this revision with these items.
+    fn told(from: u64, items: &[(&str, u64)], events: &str) -> Result<Watcher, String> {
+        let watcher = Watcher::new(CONFIG_MAPS);
+        let journal = Journal::new(false);
+        let mut history = History::default();
+        for (name, at) in items {
+            let object = object(name, *at);
+            history.apply(&put(CONFIG_MAPS.key(&object), &object).unwrap())?;
+        }
+        watcher.segments().push(Segment { from, to: from, history });
+        for event in events.split(", ").filter(|event| !event.is_empty()) {
+            let words: Vec<&str> = event.split(' ').collect();
+            let object = object(words[1], words[2].parse().unwrap());
+            let line = json!({"type": words[0], "object": object}).to_string();
+            assert!(!watcher.line(line.as_bytes(), &journal)?, "too old");
+        }
+        Ok(watcher)
+    }
+
+    fn object(name: &str, at: u64) -> Value {
+        json!({"metadata": {"name": name, "namespace": "default", "resourceVersion": at.to_string()}})
+    }
+
+    #[test]
+    fn order_and_kinds_of_events_are_held_against_what_is_known() {
+        assert!(told(5, &[("a", 3)], "MODIFIED a 6, ADDED b 7, DELETED a 9").is_ok());
+        for (events, says) in [
+            ("ADDED b 7, MODIFIED a 6", "W1"),
+            ("ADDED b 5", "W1"),
+            ("ADDED a 6", "W2"),
+            ("MODIFIED b 6", "W2"),
+            ("DELETED a 6, DELETED a 7", "W2"),
+        ] {
+            let why = told(5, &[("a", 3)], events).err().unwrap();
+            assert!(why.starts_with(says), "{events}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_was_not_told_is_missed() {
+        let journal = Journal::new(false);
+        let whole = told(5, &[], "ADDED a 6, ADDED b 7, MODIFIED a 8").unwrap();
+        let gap = told(5, &[], "ADDED a 6, MODIFIED a 8").unwrap();
+        assert_eq!(whole.agrees(&whole, &journal), Ok(()));
+        assert!(whole.agrees(&gap, &journal).unwrap_err().starts_with("W2"));
+        assert!(gap.agrees(&whole, &journal).unwrap_err().starts_with("W2"));
+        let key = CONFIG_MAPS.key(&object("b", 7));
+        assert_eq!(whole.told_all(&[(key.clone(), 7)], &journal), Ok(()));
+        assert!(gap.told_all(&[(key.clone(), 7)], &journal).unwrap_err().starts_with("W2"));
+        // Before and after what it watched, nothing can be said.
+        assert_eq!(gap.told_all(&[(key.clone(), 5), (key, 9)], &journal), Ok(()));
+    }
+
+    #[test]
+    fn a_list_is_held_against_what_another_was_told() {
+        let journal = Journal::new(false);
+        let watch = told(5, &[], "ADDED a 6, ADDED b 7, DELETED a 8").unwrap();
+        let right = told(7, &[("a", 6), ("b", 7)], "").unwrap();
+        let wrong = told(7, &[("a", 6)], "").unwrap();
+        assert_eq!(watch.agrees(&right, &journal), Ok(()));
+        assert!(watch.agrees(&wrong, &journal).unwrap_err().starts_with("W2"));
+    }
+}
