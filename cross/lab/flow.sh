@@ -17,13 +17,29 @@ deployment() {
   else miss "the Deployment: pods $phases, $answers of 2 answer on 9876"; fi
 }
 
-# An archive of an image for another architecture.
+# An image for another architecture: an archive of it is not taken, and a registry that has it is asked for no layer.
 foreign() {
-  if said=$(coracle-agent --data-dir /data/agent image import /lab/foreign.tar 2>&1); then miss "an amd64 image was taken: $said"
-  else case $said in
-    *amd64*arm64* | *arm64*amd64*) pass "an amd64 image is refused: $said" ;;
-    *) miss "an amd64 image is refused, but not because of that: $said" ;;
-  esac fi
+  if said=$(coracle-agent --data-dir /data/agent image import /lab/foreign.tar 2>&1); then miss "an amd64 image was taken: $said"; return; fi
+  case $said in
+    *amd64*arm64* | *arm64*amd64*) ;;
+    *) miss "an amd64 image is refused, but not because of that: $said"; return ;;
+  esac
+  httpd -f -vv -p 127.0.0.1:5000 -h /lab/registry >/tmp/registry.log 2>&1 & registry=$!
+  coracle create -f /lab/foreign.yml
+  waiting() { field pod foreign '{.status.containerStatuses[0].state.waiting.message}'; }
+  refused() { waiting | grep -q 'linux/arm64.*linux/amd64'; }
+  within 120 refused
+  why=$(waiting)
+  manifest=/lab/registry/v2/lab/foreign/manifests/latest
+  asked() { grep -c "url:/v2/lab/foreign/$1\$" /tmp/registry.log; }
+  layer=$(sed 's/.*"layers"[^]]*"digest":"\([^"]*\)".*/\1/' $manifest)
+  config=$(sed 's/.*"config":{[^}]*"digest":"\([^"]*\)".*/\1/' $manifest)
+  found="from an archive ($said); from a registry asked $(asked manifests/latest) times for the manifest, $(asked "blobs/$config") for the config, $(asked "blobs/$layer") for the layer ($why)"
+  if refused && [ "$(asked manifests/latest)" -gt 0 ] && [ "$(asked "blobs/$config")" -gt 0 ] && [ "$(asked "blobs/$layer")" = 0 ]; then
+    pass "an amd64 image is refused: $found"
+  else miss "an amd64 image is not refused before it is pulled: $found; $(tail -n 4 /tmp/registry.log | tr '\n' '|')"; fi
+  coracle delete pod foreign
+  kill $registry
 }
 
 # A pod that wants more than its memory limit.
