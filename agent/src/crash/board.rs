@@ -49,7 +49,7 @@ pub(crate) enum Mark {
     Ended(PodUid, String, u32),
     /// The API server was told that the pod is gone from the node.
     Deleted(PodUid),
-    /// The pod is about to be forgotten.
+    /// The pod is gone from the API server, and the node is about to forget it.
     Forgetting(PodUid),
     /// Half a minute went by: the kernel has written everything back.
     Quiet,
@@ -230,6 +230,9 @@ impl Board {
                 }
             }
             Action::TearDown(uid) => {
+                if self.agent.status(&uid).is_none() {
+                    self.mark(Mark::Forgetting(uid.clone()));
+                }
                 let network = &self.network;
                 let detach = || network.take_back(&uid).map_err(|error| chain(&error));
                 let status = self.agent.status(&uid);
