@@ -111,8 +111,7 @@ fn open_trusted(path: &Path, upgrade: Upgrade<'_>) -> Result<RedbStore, StoreErr
     })
 }
 
-/// redb panics on some damaged pages. Where a panic ends the process, its last words are the refusal.
-#[cfg(panic = "abort")]
+/// redb panics on some damaged pages: the process ends, and its last words are the refusal.
 fn refusing_panics<T>(path: &Path, way_out: &str, open: impl FnOnce() -> T) -> T {
     let usual = std::panic::take_hook();
     let refusal = format!("the store {} is damaged: {way_out}", path.display());
@@ -123,11 +122,6 @@ fn refusing_panics<T>(path: &Path, way_out: &str, open: impl FnOnce() -> T) -> T
     let opened = open();
     std::panic::set_hook(usual);
     opened
-}
-
-#[cfg(not(panic = "abort"))]
-fn refusing_panics<T>(_path: &Path, _way_out: &str, open: impl FnOnce() -> T) -> T {
-    open()
 }
 
 /// What the store was: for the older version, which `coracle restore` of it can read.

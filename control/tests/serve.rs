@@ -200,6 +200,43 @@ fn backup_and_restore() {
     assert!(!dir.0.join("third/store.redb").exists(), "nothing half-done is left");
 }
 
+/// Whatever bits flip: what was written is read, or the store is refused in one line that names the backup to use.
+#[test]
+fn a_damaged_store_is_refused_by_name() {
+    let dir = Dir::new("damaged");
+    let data = dir.data();
+    let serving = Serving::start(&data);
+    good(&data, &["token", "create"]);
+    serving.stop("-TERM");
+    let store = data.join("store.redb");
+    let bytes = fs::read(&store).unwrap();
+    fs::create_dir_all(data.join("backups")).unwrap();
+    fs::write(data.join("backups/last-good"), "").unwrap();
+    let (mut refused, mut panicked) = (0, 0);
+    for at in (0..bytes.len()).step_by(bytes.len() / 400) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x55;
+        fs::write(&store, &damaged).unwrap();
+        let said = output(&data, &["check"]);
+        let line = String::from_utf8(said.stderr).unwrap();
+        if said.status.success() {
+            continue;
+        }
+        let is_told = line.contains("damaged")
+            && line.contains("coracle restore ")
+            && line.contains("backups/last-good");
+        assert!(said.status.code() == Some(1) && is_told, "byte {at}: {:?} {line}", said.status);
+        assert_eq!(line.trim_end().lines().count(), 1, "byte {at}: {line}");
+        refused += 1;
+        panicked += u32::from(line.contains("panicked"));
+    }
+    println!("{refused} refused, {panicked} of them by a panic of redb");
+    assert!(refused != 0, "nothing was noticed");
+    assert!(panicked != 0, "no panic was told as a refusal");
+    fs::write(&store, bytes).unwrap();
+    good(&data, &["check"]);
+}
+
 #[test]
 fn wrong_usage_is_2() {
     let dir = Dir::new("usage");
