@@ -93,7 +93,8 @@ cross: ## ARM: three targets, static, each binary's size beside its budget and i
 cross-twice: ## two builds for aarch64 from two directories: the same bytes
 	./cross/build --twice aarch64-unknown-linux-musl
 
-cross-test: ## unit tests of the placement core and both logic crates on ARM, 64 and 32 bits, under qemu-user
+cross-test: ## unit tests of the placement core and both logic crates on ARM, 64 and 32 bits, under qemu-user; both programs too
+	./.ci/setup arm
 	./cross/test
 
 packages: build cross ## .deb and tar for each architecture, in target/packages
