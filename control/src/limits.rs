@@ -44,8 +44,9 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const STRANGERS_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much of it, bytes.
 pub(crate) const STRANGERS_BODY_BYTES_MAX: usize = 64 * 1024;
-/// HTTP/2: silence after which a ping is sent, and for how long the answer may take.
-pub(crate) const PING_EVERY: Duration = Duration::from_secs(30);
+/// HTTP/2: silence after which a ping is sent, and for how long the answer may take. An agent sends one after 30 s of its
+/// own accord: from here they are for others.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(60);
 /// See [`PING_EVERY`].
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// For the head of a node's answer on its tunnel.
@@ -63,6 +64,8 @@ pub(crate) const LAST_GOOD_FIRST: Duration = Duration::from_secs(15 * 60);
 pub(crate) const LAST_GOOD_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Largest backup that is written by itself, in bytes; two are kept. A larger store is backed up by hand.
 pub(crate) const LAST_GOOD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Signs of life and time-outs of connections may come that much late, so that they come together.
+pub(crate) const TIMERS_LATE_MAX: Duration = Duration::from_secs(10);
 /// Longest sleep of the timer: the wall clock may have been set meanwhile.
 pub(crate) const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How often the server's certificate is looked at while running.

@@ -7,6 +7,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::OnceLock,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -16,6 +17,8 @@ use smol::{
     LocalExecutor,
     io::{AsyncRead, AsyncWrite},
 };
+
+use crate::limits::TIMERS_LATE_MAX;
 
 /// Where local tasks run.
 #[derive(Clone, Debug, Default)]
@@ -88,9 +91,21 @@ async fn keep_alarms<T>() -> T {
     .await
 }
 
-/// Timers for hyper, which run on the one of this thread.
+/// Timers for hyper, which run on the one of this thread. They ring up to [`TIMERS_LATE_MAX`] late, at times that all have
+/// in common: signs of life of many connections are one wake-up.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Timers;
+
+impl Timers {
+    fn rounded(deadline: Instant) -> Instant {
+        static BEGIN: OnceLock<Instant> = OnceLock::new();
+        let begin = *BEGIN.get_or_init(Instant::now);
+        let step = TIMERS_LATE_MAX.as_nanos();
+        let steps = deadline.saturating_duration_since(begin).as_nanos().div_ceil(step);
+        let rounded = u64::try_from(steps * step).map(Duration::from_nanos);
+        rounded.ok().and_then(|after| begin.checked_add(after)).unwrap_or(deadline)
+    }
+}
 
 /// Waits for a time, on a thread that is in [`Local::run`].
 struct Sleeping {
@@ -144,11 +159,11 @@ impl Sleep for Sleeping {}
 
 impl Timer for Timers {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Sleeping::after(duration))
+        self.sleep_until(Instant::now() + duration)
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Sleeping::until(deadline))
+        Box::pin(Sleeping::until(Self::rounded(deadline)))
     }
 }
 
@@ -247,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn timers_of_connections_ring_together_and_not_early() {
+        let now = Instant::now();
+        let of = |ms: u64| Timers::rounded(now + Duration::from_millis(ms));
+        let mut times = std::collections::BTreeSet::new();
+        for ms in 0..10_000 {
+            assert!(now + Duration::from_millis(ms) <= of(ms));
+            assert!(of(ms) <= now + Duration::from_millis(ms) + TIMERS_LATE_MAX);
+            times.insert(of(ms));
+        }
+        assert!(times.len() <= 2, "{}", times.len());
+    }
+
+    #[test]
     fn a_task_that_ends_with_its_alarm_takes_others_along() {
         let local = Local::default();
         smol::future::block_on(local.run(async {
@@ -260,6 +288,8 @@ mod tests {
             within(Duration::from_millis(5), smol::future::pending::<()>()).await;
             drop(held);
         }));
+        // What is left of the task goes with its executor.
+        drop(local);
         ALARMS.with_borrow(|alarms| assert!(alarms.waiting.is_empty()));
     }
 }

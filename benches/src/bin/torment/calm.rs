@@ -1,6 +1,7 @@
 //! Calm: whether all is as asked (L1), and the end, after which nothing of the pods is left.
 
 use std::{
+    collections::BTreeMap,
     thread,
     time::{Duration, Instant},
 };
@@ -38,13 +39,29 @@ fn has(object: &Value, condition: &str) -> bool {
         .any(|one| text(one, "/type") == condition && text(one, "/status") == "True")
 }
 
-/// Everything is as asked; fails with what is not.
-pub(crate) fn settled(admin: &Admin, boards: &[Board], cgroup_root: &str) -> Result<()> {
+/// When each node renewed its Lease last, by name.
+pub(crate) fn renewals(admin: &Admin) -> Result<BTreeMap<String, String>> {
+    let leases = list(admin, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")?;
+    let of = |lease: &Value, path: &str| text(lease, path).to_owned();
+    let pairs = leases.iter().map(|one| (of(one, "/metadata/name"), of(one, "/spec/renewTime")));
+    Ok(pairs.collect())
+}
+
+/// Everything is as asked, and each node has renewed its Lease since it was as in `before`; fails with what is not.
+pub(crate) fn settled(
+    admin: &Admin,
+    boards: &[Board],
+    cgroup_root: &str,
+    before: &BTreeMap<String, String>,
+) -> Result<()> {
+    let now = renewals(admin)?;
     let nodes = list(admin, "/api/v1/nodes")?;
     for board in boards.get(1..).unwrap_or_default() {
         let node = nodes.iter().find(|node| text(node, "/metadata/name") == board.name);
         let node = node.with_context(|| format!("node {} is not there", board.name))?;
         ensure!(has(node, "Ready"), "node {} is not Ready", board.name);
+        let is_heard = now.get(&board.name).is_some_and(|at| before.get(&board.name) != Some(at));
+        ensure!(is_heard, "nothing is heard of node {}", board.name);
         let taints = node.pointer("/spec/taints").and_then(Value::as_array);
         ensure!(taints.is_none_or(Vec::is_empty), "node {} has taints {taints:?}", board.name);
     }

@@ -153,11 +153,18 @@ impl Weather {
     }
 
     fn lasts(&mut self, fault: Fault) -> Duration {
-        let can_be_long = matches!(fault, Fault::Stand | Fault::Cut | Fault::OneWay);
         let range = match fault {
             Fault::Kill | Fault::KillAll => DOWN_MS,
-            _ if can_be_long && std::mem::take(&mut self.is_long_due) => LONG_MS,
-            _ => SHORT_MS,
+            Fault::Stand | Fault::Cut | Fault::OneWay if std::mem::take(&mut self.is_long_due) => {
+                LONG_MS
+            }
+            Fault::Stand
+            | Fault::Cut
+            | Fault::OneWay
+            | Fault::KillShim
+            | Fault::Loss
+            | Fault::Slow
+            | Fault::Full => SHORT_MS,
         };
         Duration::from_millis(self.rng.between(range.0, range.1))
     }

@@ -22,6 +22,7 @@ mod user;
 mod watcher;
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -280,7 +281,9 @@ fn play(dir: &Path, args: &Args, journal: &Journal) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(60 * args.minutes);
     let root = cgroup_root(dir);
     let (mut boards, disk, admin) = begin(dir, args)?;
-    calm::wait(calm::CALM_MAX, "a cluster", || calm::settled(&admin, &boards, &root))?;
+    calm::wait(calm::CALM_MAX, "a cluster", || {
+        calm::settled(&admin, &boards, &root, &BTreeMap::new())
+    })?;
     let mut rng = Rng::new(args.seed);
     let mut weather = Weather::new(rng.fork());
     println!("torment: {}", weather.words());
@@ -306,10 +309,12 @@ fn play(dir: &Path, args: &Args, journal: &Journal) -> Result<()> {
                 if journal.is_over() {
                     break;
                 }
+                let (before, _) =
+                    calm::wait(calm::CALM_MAX, "an answer", || calm::renewals(&admin))?;
                 let look = || {
                     restart(&mut boards, &weather, journal)?;
                     ensure!(!journal.is_over(), "another promise was broken");
-                    calm::settled(&admin, &boards, &root)
+                    calm::settled(&admin, &boards, &root, &before)
                 };
                 let ((), took) = calm::wait(calm::CALM_MAX, "a settled cluster", look)?;
                 journal.say(&format!("settled after {} ms", took.as_millis()));

@@ -266,19 +266,22 @@ impl<'a> User<'a> {
     fn write(&mut self, name: &str, at: u64, number: u64, before: Vec<u64>) -> Result<(), String> {
         let path = self.path(name);
         let outcome = if self.is_deployments() {
-            let mut patch = json!({
-                "metadata": {"resourceVersion": at.to_string(), "annotations": {NUMBER: number.to_string()}},
-            });
-            let what = if self.rng.chance(600) {
-                patch["spec"] = json!({"replicas": self.rng.below(REPLICAS_MAX + 1)});
-                "deployments_scaled"
+            let (what, spec) = if self.rng.chance(600) {
+                ("deployments_scaled", json!({"replicas": self.rng.below(REPLICAS_MAX + 1)}))
             } else {
-                patch["spec"] = json!({"template": {"metadata": {"annotations": {"edit": number.to_string()}}}});
-                "deployments_edited"
+                let annotations = json!({"edit": number.to_string()});
+                (
+                    "deployments_edited",
+                    json!({"template": {"metadata": {"annotations": annotations}}}),
+                )
             };
+            let patch = json!({
+                "metadata": {"resourceVersion": at.to_string(), "annotations": {NUMBER: number.to_string()}},
+                "spec": spec,
+            });
             let outcome = self.ask("PATCH", &path, MERGE, &patch.to_string());
             if matches!(outcome, Outcome::Done(_)) {
-                self.journal.say(&format!("user: {what} {name}: {}", patch["spec"]));
+                self.journal.say(&format!("user: {what} {name}: {spec}"));
                 self.journal.done(what);
             }
             outcome
