@@ -10,7 +10,7 @@ use std::{
 };
 
 use coracle_agent_logic::{
-    Action, Event, PodUid, env,
+    Action, Event, Pod, PodUid, env,
     event::{Exit, StartFault},
     limits::TERMINATION_MESSAGE_BYTES_MAX,
 };
@@ -317,9 +317,28 @@ pub(crate) fn take_down(
     }
     runtime.remove_pod(&runtime_uid(uid)?).map_err(|error| chain(&error))?;
     detach()?;
+    remove_volumes(state, uid)
+}
+
+fn remove_volumes(state: &StateDir, uid: &PodUid) -> Result<(), String> {
     for dir in [state.volumes(uid), state.files(uid)] {
         volumes::remove(&dir)
             .map_err(|error| format!("cannot remove {}: {error}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes what an end that was cut short has left of pods that are over and have no sandbox any more.
+pub(crate) fn finish_ends(
+    state: &StateDir,
+    pods: &[(Arc<Pod>, Option<Value>)],
+    has_sandbox: impl Fn(&PodUid) -> bool,
+) -> Result<(), String> {
+    for (pod, status) in pods {
+        let phase = status.as_ref().and_then(|status| status.get("phase")?.as_str());
+        if matches!(phase, Some("Succeeded" | "Failed")) && !has_sandbox(&pod.uid) {
+            remove_volumes(state, &pod.uid)?;
+        }
     }
     Ok(())
 }
