@@ -200,10 +200,10 @@ impl Shell {
         let found = found.map_err(|error| {
             format!("cannot find the pods of this node again: {}", chain(&error))
         })?;
-        let has_sandbox =
-            |uid: &PodUid| found.iter().any(|status| status.spec.uid.as_str() == uid.as_str());
-        if let Err(why) = carry::finish_ends(&self.state, &pods, has_sandbox) {
-            warning!("volumes of pods that are over: {why}");
+        if let Err(why) = carry::finish_ends(&self.state, &pods, &found) {
+            warning!(
+                "volumes of pods that are over: {why}; the next start of the agent tries again"
+            );
         }
         let known: BTreeSet<PodUid> = pods.iter().map(|(pod, _)| pod.uid.clone()).collect();
         for (pod, status) in pods {

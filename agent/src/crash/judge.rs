@@ -17,7 +17,7 @@ use super::{
     Played, Survived,
     board::{Board, Mark, Server},
 };
-use crate::shell::{chain, images::holder};
+use crate::shell::{carry, chain, images::holder};
 
 /// One start in so many is itself cut.
 const CUT_AGAIN: u64 = 16;
@@ -105,8 +105,7 @@ fn seen(played: &Played, at: usize) -> Seen {
                 if let Some(pod) = seen.server.pods.get_mut(uid).and_then(Value::as_object_mut) {
                     pod.insert("status".into(), status.clone());
                 }
-                let phase = status.get("phase").and_then(Value::as_str);
-                if matches!(phase, Some("Succeeded" | "Failed")) {
+                if carry::is_over(status) {
                     seen.over.insert(uid.clone());
                 }
             }
@@ -316,9 +315,8 @@ fn nothing_is_orphaned(root: &Path, board: &Board) -> Result<(), String> {
 
 fn is_over(board: &Board, uid: &str) -> bool {
     let status = PodUid::parse(uid).and_then(|uid| board.agent.status(&uid).map(str::to_owned));
-    let status: Value =
-        status.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    matches!(status.get("phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
+    let status = status.and_then(|text| serde_json::from_str(&text).ok());
+    status.as_ref().is_some_and(carry::is_over)
 }
 
 /// Nobody but the owner can read it or look into it.

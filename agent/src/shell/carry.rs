@@ -16,7 +16,7 @@ use coracle_agent_logic::{
 };
 use coracle_disk as disk;
 use coracle_image::ImageStore;
-use coracle_runtime::{ContainerId, ContainerState, Runtime as _, RuntimeError};
+use coracle_runtime::{ContainerId, ContainerState, PodStatus, Runtime as _, RuntimeError};
 use serde_json::Value;
 
 use super::{
@@ -332,15 +332,20 @@ fn remove_volumes(state: &StateDir, uid: &PodUid) -> Result<(), String> {
 pub(crate) fn finish_ends(
     state: &StateDir,
     pods: &[(Arc<Pod>, Option<Value>)],
-    has_sandbox: impl Fn(&PodUid) -> bool,
+    found: &[PodStatus],
 ) -> Result<(), String> {
     for (pod, status) in pods {
-        let phase = status.as_ref().and_then(|status| status.get("phase")?.as_str());
-        if matches!(phase, Some("Succeeded" | "Failed")) && !has_sandbox(&pod.uid) {
+        let has_sandbox = found.iter().any(|one| one.spec.uid.as_str() == pod.uid.as_str());
+        if !has_sandbox && status.as_ref().is_some_and(is_over) {
             remove_volumes(state, &pod.uid)?;
         }
     }
     Ok(())
+}
+
+/// Whether a pod with this status never runs again.
+pub(crate) fn is_over(status: &Value) -> bool {
+    matches!(status.get("phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
 }
 
 /// Removes what is left of a pod, and lets go of its images.
