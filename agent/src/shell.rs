@@ -200,11 +200,6 @@ impl Shell {
         let found = found.map_err(|error| {
             format!("cannot find the pods of this node again: {}", chain(&error))
         })?;
-        if let Err(why) = carry::finish_ends(&self.state, &pods, &found) {
-            warning!(
-                "volumes of pods that are over: {why}; the next start of the agent tries again"
-            );
-        }
         let known: BTreeSet<PodUid> = pods.iter().map(|(pod, _)| pod.uid.clone()).collect();
         for (pod, status) in pods {
             self.step(Event::FromDisk(pod, status));

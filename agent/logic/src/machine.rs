@@ -238,7 +238,7 @@ impl Agent {
             Event::TornDown(uid) => {
                 if !self.pods.contains_key(&uid) {
                     out.push(Action::Forget(uid));
-                    return self.wake(now, out);
+                    return self.wake(out);
                 }
                 self.about(now, &uid, out, |state, _| {
                     state.teardown.done();
@@ -276,7 +276,7 @@ impl Agent {
                 self.about(now, &uid, out, |state, _| state.delete.failed(now.mono));
             }
         }
-        self.wake(now, out);
+        self.wake(out);
     }
 
     fn recovered(&mut self, now: Now, found: &[FoundSandbox], out: &mut Vec<Action>) {
@@ -285,6 +285,8 @@ impl Agent {
             let seen = found.iter().find(|seen| seen.uid == state.pod.uid);
             let seen = seen.filter(|_| !self.canary.sings(Canary::ForgetsRunning));
             state.recover(seen, now);
+            // What an earlier life made of it, or had not removed yet, is not known: it is made good or removed.
+            state.volumes.stale(now.mono);
         }
         let orphans = found.iter().filter(|seen| !self.pods.contains_key(&seen.uid));
         self.orphans = orphans.map(|seen| (seen.uid.clone(), seen.clone())).collect();
@@ -393,8 +395,11 @@ impl Agent {
     }
 
     /// Timers are not counted: the shell keeps the earliest.
-    fn wake(&self, now: Now, out: &mut Vec<Action>) {
-        if let Some(at) = self.pods.values().filter_map(|state| wake(state, now.mono)).min() {
+    fn wake(&self, out: &mut Vec<Action>) {
+        if !self.recovered {
+            return;
+        }
+        if let Some(at) = self.pods.values().filter_map(wake).min() {
             out.push(Action::WakeAt(at));
         }
     }

@@ -285,6 +285,8 @@ pub(crate) struct PodState {
     pub(crate) outbox: Outbox,
     /// It came back at the API server while its end was under way.
     pub(crate) again: Option<Arc<Pod>>,
+    /// When all that was due of it was last asked for.
+    pub(crate) settled: Millis,
 }
 
 impl PodState {
@@ -336,6 +338,7 @@ impl PodState {
             conditions: Conditions::restore(status),
             outbox: Outbox::default(),
             again: None,
+            settled: Millis(0),
         }
     }
 

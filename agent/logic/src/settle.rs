@@ -31,6 +31,7 @@ pub(crate) fn settle(
     now: Now,
     out: &mut Vec<Action>,
 ) -> Fate {
+    state.settled = now.mono;
     if state.stop.is_none() {
         begin_stop(state, now);
     } else {
@@ -57,8 +58,9 @@ pub(crate) fn settle(
     fate
 }
 
-/// The earliest time after `now` at which something becomes due by itself. What is due already waits for an event.
-pub(crate) fn wake(state: &PodState, now: Millis) -> Option<Millis> {
+/// The earliest time at which something becomes due by itself. What was due when the pod was last settled waits for an
+/// event; what became due since then, while events about other pods came, is owed a timer.
+pub(crate) fn wake(state: &PodState) -> Option<Millis> {
     let outbox = &state.outbox;
     let dirty = outbox.acked != outbox.version && !outbox.in_flight;
     let send = dirty.then(|| outbox.not_before.max(outbox.hold_until.unwrap_or_default()));
@@ -74,7 +76,7 @@ pub(crate) fn wake(state: &PodState, now: Millis) -> Option<Millis> {
         let kill_at = container.replace.or(stopping.map(|stop| stop.kill_at(asked)))?;
         Some(container.kill_sent.map_or(kill_at, |sent| sent.plus(limits::KILL_RETRY_MS)))
     });
-    steps.chain(send).chain(deadline).chain(containers).filter(|at| *at > now).min()
+    steps.chain(send).chain(deadline).chain(containers).filter(|at| *at > state.settled).min()
 }
 
 fn deadline(state: &PodState) -> Option<Millis> {

@@ -529,6 +529,20 @@ fn a_pod_that_ended_before_is_not_run_again() {
 }
 
 #[test]
+fn what_an_end_left_is_removed_by_the_next_life_of_the_agent() {
+    let agent = Agent::new(vec!["192.0.2.7".into()]);
+    let mut s = Script { agent, now_ms: 1_000_000, statuses: BTreeMap::new(), wake: None };
+    let over = json!({"phase": "Failed", "containerStatuses": [{
+        "name": "c", "restartCount": 0, "containerID": "coracle://u1.c.0",
+        "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]});
+    s.check(Event::FromDisk(parse(&simple()), Some(over)), "");
+    let actions = s.send(Event::Recovered(vec![]));
+    assert_eq!(actions, "teardown:u1 status:Failed/c=terminated(Error)");
+    s.check(Event::TornDown(uid("u1")), "");
+    s.check(Event::PodGone(uid("u1")), "forget:u1");
+}
+
+#[test]
 fn a_changed_image_replaces_the_container() {
     let mut s = Script::new();
     s.run(&simple());
@@ -609,4 +623,25 @@ fn a_container_that_comes_up_in_a_dying_pod_has_its_whole_grace_period() {
     let words = script.send(started("c", 0));
     assert!(words.contains("stop:c.0") && !words.contains("kill"), "{words}");
     assert_eq!(script.sleep(), (5, "kill:c.0".into()));
+}
+
+#[test]
+fn what_falls_due_while_another_pod_has_news_is_not_forgotten() {
+    let mut script = Script::new();
+    script.run(&simple());
+    script.check(exited("c", 0, 1), "image:c");
+    script.check(image_ready("c"), "Pulled start:c.1");
+    script.send(started("c", 1));
+    script.check(exited("c", 1, 1), "BackOff status:Running/c=waiting(CrashLoopBackOff)");
+    let due = script.wake.unwrap();
+    // Before the timer fires, the other pod has something to say: at that very time, or later on a busy board.
+    for late_ms in [0, 700] {
+        script.now_ms = due + late_ms;
+        let mut other = simple();
+        other["metadata"]["uid"] = json!("u2");
+        script.check(Event::PodChanged(parse(&other)), if late_ms == 0 { "volumes" } else { "" });
+        assert_eq!(script.wake, Some(due), "{late_ms}");
+    }
+    assert_eq!(script.sleep().1, "image:c");
+    assert_ne!(script.wake, Some(due));
 }

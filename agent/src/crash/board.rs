@@ -137,7 +137,6 @@ impl Board {
     fn recover(&mut self) -> Result<(), String> {
         let pods = self.state.pods();
         let found = self.runtime.recover().map_err(|error| chain(&error))?;
-        carry::finish_ends(&self.state, &pods, &found)?;
         let mut keep: BTreeSet<PodUid> = pods.iter().map(|(pod, _)| pod.uid.clone()).collect();
         for (pod, status) in pods {
             self.tell(Event::FromDisk(pod, status))?;

@@ -317,28 +317,9 @@ pub(crate) fn take_down(
     }
     runtime.remove_pod(&runtime_uid(uid)?).map_err(|error| chain(&error))?;
     detach()?;
-    remove_volumes(state, uid)
-}
-
-fn remove_volumes(state: &StateDir, uid: &PodUid) -> Result<(), String> {
     for dir in [state.volumes(uid), state.files(uid)] {
         volumes::remove(&dir)
             .map_err(|error| format!("cannot remove {}: {error}", dir.display()))?;
-    }
-    Ok(())
-}
-
-/// Removes what an end that was cut short has left of pods that are over and have no sandbox any more.
-pub(crate) fn finish_ends(
-    state: &StateDir,
-    pods: &[(Arc<Pod>, Option<Value>)],
-    found: &[PodStatus],
-) -> Result<(), String> {
-    for (pod, status) in pods {
-        let has_sandbox = found.iter().any(|one| one.spec.uid.as_str() == pod.uid.as_str());
-        if !has_sandbox && status.as_ref().is_some_and(is_over) {
-            remove_volumes(state, &pod.uid)?;
-        }
     }
     Ok(())
 }
