@@ -45,7 +45,7 @@ fn an_idle_hour_writes_nothing_and_says_little() {
 }
 
 /// Worlds in which something was found, with what it was.
-const FOUND: [(u64, &str); 2] = [
+const FOUND: [(u64, &str); 3] = [
     // R5: a slow start of a container went on after its shim had died, beside the next attempt.
     (
         37,
@@ -58,6 +58,13 @@ const FOUND: [(u64, &str); 2] = [
         1,
         "nodes=3 cpus=4 rough_ms=180000 lines=3 chaos_ms=20000 chaos_pods=30 clock_step=10 born_1970=562 delay_ms=1 \
          lose=46 commit_ms=158 slow_action=15 crash=2 agent_restart=12 reboot=2",
+    ),
+    // L1: what had fallen due for one pod while another had news was forgotten; a status was never sent again.
+    (
+        525,
+        "nodes=2 cpus=2 rough_ms=240000 writers=2 lines=9 chaos_pods=3 drift=6 delay_ms=1 lose=39 break_stream=58 \
+         break_frame=3 slow_pull=84 commit_ms=137 disk_full=2 power_cut=4 fail_action=59 crash=4 deaf=138 pause=3 \
+         reboot=4 shim_death=3",
     ),
 ];
 
