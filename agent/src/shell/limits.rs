@@ -61,6 +61,9 @@ pub(crate) const FAKE_DISK_BYTES: u64 = 64 << 30;
 /// A silent connection is asked for a sign of life after this time.
 pub(crate) const PING_AFTER: Duration = Duration::from_secs(30);
 
+/// The same for the tunnel, which carries logs only: the other connection notices a dead control plane first.
+pub(crate) const TUNNEL_PING_AFTER: Duration = Duration::from_secs(90);
+
 /// It is given up if none came within this time.
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(15);
 

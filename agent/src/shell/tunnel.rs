@@ -83,7 +83,7 @@ async fn serve(shell: &Rc<Shell>, api: &Api) -> Result<(), String> {
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(256 * 1024)
         .max_send_buf_size(64 * 1024)
-        .keep_alive_interval(limits::PING_AFTER)
+        .keep_alive_interval(limits::TUNNEL_PING_AFTER)
         .keep_alive_timeout(limits::PING_TIMEOUT)
         .serve_connection(upgraded, service)
         .await

@@ -48,6 +48,9 @@ pub(crate) const NODE_GRACE_MS: u64 = 50_000;
 pub(crate) const NODE_STARTUP_GRACE_MS: u64 = 60_000;
 /// A node that is silent for that long (its lease is renewed every 10 s) is no proof that others are worse off.
 pub(crate) const NODE_SILENT_MS: u64 = 25_000;
+/// Nodes that may have fallen silent are looked at when the clock shows a multiple of this: one wake-up for all of them
+/// (upstream: node-monitor-period).
+pub(crate) const NODE_LOOK_EVERY_MS: u64 = 5_000;
 /// A look that comes this much too late means that nobody looked (the machine slept, or its clock jumped): nodes get a
 /// fresh grace period instead of being taken for lost.
 pub(crate) const NODE_LOOK_LATE_MS: u64 = 20_000;

@@ -24,8 +24,8 @@ use crate::{
     controllers::{
         ask::{Ask, Note, Plan},
         limits::{
-            NODE_EVICTION_INTERVAL_MS, NODE_GRACE_MS, NODE_LOOK_LATE_MS, NODE_SILENT_MS,
-            NODE_STARTUP_GRACE_MS,
+            NODE_EVICTION_INTERVAL_MS, NODE_GRACE_MS, NODE_LOOK_EVERY_MS, NODE_LOOK_LATE_MS,
+            NODE_SILENT_MS, NODE_STARTUP_GRACE_MS,
         },
         queue::Queue,
         work::Reconcile,
@@ -165,7 +165,7 @@ impl Lifecycle {
         }
         let due = Millis(life.heard.0 + grace);
         if due > now {
-            plan.wake(due);
+            plan.wake(Millis(due.0.next_multiple_of(NODE_LOOK_EVERY_MS)));
         }
         due <= now
     }
