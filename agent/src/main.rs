@@ -17,8 +17,6 @@ mod cmdline;
 mod crash;
 mod doctor;
 mod down;
-#[cfg(feature = "pages")]
-mod pages;
 mod shell;
 mod surroundings;
 
@@ -32,7 +30,7 @@ fn main() -> ExitCode {
         return coracle_shim::main(args.skip(1));
     }
     #[cfg(feature = "pages")]
-    if let Some(done) = pages::asked(cli::command) {
+    if let Some(done) = coracle_pages::asked(cli::command) {
         return done;
     }
     #[cfg(feature = "crash")]

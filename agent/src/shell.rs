@@ -9,6 +9,7 @@
 
 pub(crate) mod api;
 pub(crate) mod carry;
+mod chance;
 pub(crate) mod clock;
 pub(crate) mod containers;
 mod events;
@@ -25,7 +26,6 @@ pub(crate) mod network;
 mod node;
 pub(crate) mod objects;
 mod pool;
-pub(crate) mod rt;
 pub(crate) mod services;
 pub(crate) mod state;
 mod tls;
@@ -48,6 +48,7 @@ use std::{
 
 use coracle_agent_logic::{Action, Agent, Event, Pod, PodUid, event, node::NodeFacts};
 use coracle_image::{Image, ImageStore, Mirror, Platform};
+use coracle_rt::{Local, sleep};
 use coracle_runtime::{
     Config, ContainerState, ContainerStatus, Fact, PodStatus, Runtime as _, linux::LinuxRuntime,
 };
@@ -58,7 +59,6 @@ use self::{
     log::{info, warning},
     member::{Board, Member, Task},
     network::Network,
-    rt::{Local, sleep},
     services::Services,
     state::StateDir,
     tokens::Mint,

@@ -64,8 +64,6 @@ pub(crate) const LAST_GOOD_FIRST: Duration = Duration::from_secs(15 * 60);
 pub(crate) const LAST_GOOD_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Largest backup that is written by itself, in bytes; two are kept. A larger store is backed up by hand.
 pub(crate) const LAST_GOOD_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Signs of life and time-outs of connections may come that much late, so that they come together.
-pub(crate) const TIMERS_LATE_MAX: Duration = Duration::from_secs(10);
 /// Longest sleep of the timer: the wall clock may have been set meanwhile.
 pub(crate) const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How often the server's certificate is looked at while running.

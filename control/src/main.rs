@@ -20,8 +20,6 @@ mod last_good;
 mod limits;
 mod log;
 mod offline;
-#[cfg(feature = "pages")]
-mod pages;
 mod serve;
 mod shell;
 mod token;
@@ -31,7 +29,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     #[cfg(feature = "pages")]
-    if let Some(done) = pages::asked(cli::command) {
+    if let Some(done) = coracle_pages::asked(cli::command) {
         return done;
     }
     cli::run()

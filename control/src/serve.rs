@@ -21,6 +21,7 @@ use coracle_keys::{
     join::{JoinToken, TOKEN_ID_LEN, TOKEN_SECRET_LEN, token_chars},
     ring::{RealKeys, ServerNames, random},
 };
+use coracle_rt::{Local, within};
 use coracle_store::{Store, archive::Archive};
 use smol::{Async, stream::StreamExt};
 
@@ -35,7 +36,6 @@ use crate::{
         drive::{Drive, Make, Plane, refusal},
         http::{Front, OwnPaths},
         listener::{self, Doors},
-        rt::{Local, within},
         store_thread::StoreThread,
         tls,
     },

@@ -8,7 +8,6 @@ pub(crate) mod clock;
 pub(crate) mod drive;
 pub(crate) mod http;
 pub(crate) mod listener;
-pub(crate) mod rt;
 pub(crate) mod store_thread;
 pub(crate) mod tls;
 pub(crate) mod tunnel;

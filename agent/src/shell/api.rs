@@ -4,6 +4,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use coracle_api::Status;
+use coracle_rt::{Io, Local, Timers, sleep, within};
 use futures_rustls::{TlsConnector, client::TlsStream};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -18,10 +19,10 @@ use smol::{Async, channel};
 use std::net::{SocketAddr, TcpStream};
 
 use super::{
+    chance::{jitter, spread},
     limits,
     log::{info, warning},
     pool,
-    rt::{Io, Local, Timers, jitter, sleep, spread, within},
 };
 
 /// Why a call did not give what it was to give.

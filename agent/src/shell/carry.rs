@@ -10,13 +10,13 @@ use std::{
 };
 
 use coracle_agent_logic::{
-    Action, Event, Pod, PodUid, env,
+    Action, Event, PodUid, env,
     event::{Exit, StartFault},
     limits::TERMINATION_MESSAGE_BYTES_MAX,
 };
 use coracle_disk as disk;
 use coracle_image::ImageStore;
-use coracle_runtime::{ContainerId, ContainerState, PodStatus, Runtime as _, RuntimeError};
+use coracle_runtime::{ContainerId, ContainerState, Runtime as _, RuntimeError};
 use serde_json::Value;
 
 use super::{

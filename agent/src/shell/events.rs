@@ -12,9 +12,9 @@ use smol::channel;
 
 use super::{
     api::{Api, ApiError},
+    chance::random_u32,
     clock, limits,
     log::warning,
-    rt::random_u32,
 };
 
 /// What makes two events the same: a hash of namespace, subject, reason and message.

@@ -14,6 +14,7 @@ use coracle_agent_logic::{
     node::NodeFacts,
 };
 use coracle_image::Reference;
+use coracle_rt::{Local, sleep};
 use smol::{channel, lock::Semaphore};
 
 use super::{
@@ -21,7 +22,6 @@ use super::{
     log::info,
     machine_facts,
     member::{self, Board, Member, Task},
-    rt::{Local, sleep},
     state::StateDir,
     stop_signals, stopped_or_failed,
 };

@@ -9,13 +9,14 @@ use std::{
 
 use base64::Engine as _;
 use coracle_keys::{CsrFacts, KeyError, files, join::JoinToken, pem, ring, x509};
+use coracle_rt::{Local, sleep};
 use serde_json::{Value, json};
 
 use super::{
     api::{Api, ApiError, Server},
+    chance::{jitter, random_u32},
     clock, limits,
     log::{info, warning},
-    rt::{Local, jitter, random_u32, sleep},
     state::StateDir,
     tls::{self, Identity},
     watch,

@@ -18,6 +18,7 @@ use std::{
 use coracle_agent_logic::{
     Action, Agent, Event, Millis, Pod, PodUid, event::Tale, node::NodeFacts,
 };
+use coracle_rt::{Local, sleep};
 use serde_json::{Value, json};
 use smol::channel;
 
@@ -28,7 +29,6 @@ use super::{
     join, limits,
     log::warning,
     node,
-    rt::{Local, sleep},
     state::StateDir,
     tls,
     watch::{self, Seen},

@@ -3,16 +3,17 @@
 use std::{rc::Rc, time::Duration};
 
 use coracle_agent_logic::{node, time::rfc3339};
+use coracle_rt::sleep;
 use serde_json::{Value, json};
 
 use super::{
     Shell,
     api::{Api, ApiError},
+    chance::jitter,
     clock, limits,
     log::{info, warning},
     machine_facts,
     member::Board,
-    rt::{jitter, sleep},
     watch::{self, Seen},
 };
 

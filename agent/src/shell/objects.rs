@@ -12,13 +12,13 @@ use coracle_agent_logic::{
     PodUid,
     env::{Data, ObjectRef, Objects},
 };
+use coracle_rt::Local;
 use serde_json::Value;
 use smol::{Task, channel};
 
 use super::{
     api::{Api, ApiError},
     limits,
-    rt::Local,
     watch::{self, Seen},
 };
 

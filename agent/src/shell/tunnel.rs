@@ -4,6 +4,7 @@
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
+use coracle_rt::{Io, Timers, sleep, within};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -16,10 +17,10 @@ use smol::channel;
 use super::{
     Shell,
     api::Api,
+    chance::jitter,
     clock, limits,
     log::{info, warning},
     logs::{Reader, Wish},
-    rt::{Io, Timers, jitter, sleep, within},
 };
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;

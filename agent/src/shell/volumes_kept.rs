@@ -9,15 +9,10 @@ use coracle_agent_logic::{
     node::{allocatable_cpu_milli, allocatable_disk_bytes, allocatable_memory_bytes},
     volumes::{Tokens, references, token_wishes},
 };
+use coracle_rt::{sleep, within};
 use smol::{Task, lock::Mutex};
 
-use super::{
-    Shell, clock, limits,
-    log::warning,
-    objects,
-    rt::{jitter, sleep, within},
-    volumes,
-};
+use super::{Shell, chance::jitter, clock, limits, log::warning, objects, volumes};
 
 /// A pod that starts with no server in sight waits this long for one before it takes what is on disk.
 const OFFLINE_AFTER: Duration = Duration::from_secs(3);

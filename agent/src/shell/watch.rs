@@ -1,14 +1,15 @@
 //! List, then watch from there; on a break go on from the last revision; on 410 list anew. No polling.
 
+use coracle_rt::sleep;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     api::{Api, ApiError},
+    chance::jitter,
     clock, limits,
     log::warning,
-    rt::{jitter, sleep},
 };
 
 /// What a watch says.

@@ -18,12 +18,12 @@ use coracle_control_logic::{
         WatchPoll,
     },
 };
+use coracle_rt::Local;
 use coracle_store::Loaded;
 use smol::channel;
 
 use super::{
     clock::Clock,
-    rt::Local,
     store_thread::{News, StoreThread},
     tunnel::Nodes,
 };
@@ -240,7 +240,7 @@ impl Drive {
                 continue;
             }
             let sleep = Duration::from_millis(due.0 - now.0).min(SLEEP_MAX);
-            super::rt::within(sleep, self.timer.1.recv()).await;
+            coracle_rt::within(sleep, self.timer.1.recv()).await;
         }
     }
 

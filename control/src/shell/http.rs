@@ -7,6 +7,7 @@ use coracle_control_logic::{
     call::{Body as CallBody, HttpRequest, Peer},
     plane::{Response as Answer, ResponseBody},
 };
+use coracle_rt::within;
 use http_body_util::BodyExt;
 use hyper::{
     Request, Response, StatusCode,
@@ -17,7 +18,6 @@ use hyper::{
 use super::{
     body::Body,
     drive::{Asked, Drive, refusal, try_again},
-    rt::within,
     tunnel, yaml,
 };
 use crate::{

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use coracle_rt::{Io, Local, Timers, within};
 use futures_rustls::{TlsAcceptor, server::TlsStream};
 use hyper::{
     server::conn::{http1, http2},
@@ -18,7 +19,6 @@ use smol::{Async, channel};
 
 use super::{
     http::{Front, handle},
-    rt::{Io, Local, Timers, within},
     tls,
 };
 use crate::{

@@ -13,6 +13,7 @@ use coracle_keys::{
     CertRequest, CsrFacts, Keys,
     ring::{Identity, RealKeys, ServerNames, new_key_pem, request_pem},
 };
+use coracle_rt::{Local, within};
 use coracle_store::{
     Revision,
     faults::FaultyDisk,
@@ -27,7 +28,6 @@ use super::{
     drive::{Drive, Make, Plane},
     http::Front,
     listener::{self, Doors},
-    rt::{Local, within},
     store_thread::{Open, StoreThread},
     tls,
 };

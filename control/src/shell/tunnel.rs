@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use coracle_api::Status;
 use coracle_control_logic::{call::Peer, plane::Event};
+use coracle_rt::{Timers, within};
 use http_body_util::Empty;
 use hyper::{
     Request, Response, StatusCode,
@@ -18,11 +19,7 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 
-use super::{
-    body::Body,
-    drive::Drive,
-    rt::{Timers, within},
-};
+use super::{body::Body, drive::Drive};
 use crate::{
     limits::{
         CONNECTION_WINDOW_BYTES, NODE_HEAD_TIMEOUT, PING_EVERY, PING_TIMEOUT, STREAM_SEND_BYTES,

@@ -17,6 +17,7 @@ use coracle_keys::{
     Keys, pem,
     ring::{Identity, RealKeys},
 };
+use coracle_rt::{Io, Local, Timers};
 use futures_rustls::{TlsConnector, client::TlsStream};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -31,8 +32,6 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 use smol::{Async, channel, stream::Stream};
-
-use crate::shell::rt::{Io, Local, Timers};
 
 /// A directory that goes with the value.
 pub(super) struct Dir(pub(super) PathBuf);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{Rule, Tree};
 
 /// What each crate may depend on (normal dependencies). `*` stands for any crate that is not ours.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("sched-core", &["heapless"]),
     ("coracle-api", &["serde", "serde_json", "base64"]),
     ("coracle-store", &["redb", "thiserror"]),
@@ -24,8 +24,18 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ),
     (
         "coracle-control",
-        &["coracle-api", "coracle-store", "coracle-keys", "coracle-control-logic", "*"],
+        &[
+            "coracle-api",
+            "coracle-store",
+            "coracle-keys",
+            "coracle-rt",
+            "coracle-pages",
+            "coracle-control-logic",
+            "*",
+        ],
     ),
+    ("coracle-rt", &["hyper", "smol"]),
+    ("coracle-pages", &["clap", "clap_complete", "clap_mangen"]),
     ("coracle-disk", &[]),
     ("coracle-runtime", &["coracle-disk", "*"]),
     ("coracle-image", &["coracle-disk", "*"]),
@@ -44,6 +54,8 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "coracle-shim",
             "coracle-api",
             "coracle-keys",
+            "coracle-rt",
+            "coracle-pages",
             "*",
         ],
     ),

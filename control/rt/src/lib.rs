@@ -1,4 +1,5 @@
-//! What hyper wants of a runtime, on smol: streams, timers (one of smol's for all), and a place for tasks.
+//! What hyper wants of a runtime, on smol: streams, timers (one of smol's for all), and a place for tasks. For the shells
+//! of the control plane and of the agent; each runs on one thread.
 
 use std::{
     cell::RefCell,
@@ -18,20 +19,26 @@ use smol::{
     io::{AsyncRead, AsyncWrite},
 };
 
-use crate::limits::TIMERS_LATE_MAX;
+/// Signs of life and time-outs of connections may come that much late, so that they come together.
+pub const TIMERS_LATE_MAX: Duration = Duration::from_secs(10);
 
-/// Where local tasks run.
+/// The one thread's tasks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Local(Rc<LocalExecutor<'static>>);
+pub struct Local(Rc<LocalExecutor<'static>>);
 
 impl Local {
     /// Starts a task that runs until it ends.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.spawn(task).detach();
     }
 
+    /// Starts a task that ends when what is given back is dropped.
+    pub fn held(&self, task: impl Future<Output = ()> + 'static) -> smol::Task<()> {
+        self.0.spawn(task)
+    }
+
     /// Runs tasks until this one ends.
-    pub(crate) async fn run<T>(&self, main: impl Future<Output = T>) -> T {
+    pub async fn run<T>(&self, main: impl Future<Output = T>) -> T {
         self.0.run(smol::future::or(main, keep_alarms())).await
     }
 }
@@ -94,7 +101,7 @@ async fn keep_alarms<T>() -> T {
 /// Timers for hyper, which run on the one of this thread. They ring up to [`TIMERS_LATE_MAX`] late, at times that all have
 /// in common: signs of life of many connections are one wake-up.
 #[derive(Copy, Clone, Debug)]
-pub(crate) struct Timers;
+pub struct Timers;
 
 impl Timers {
     fn rounded(deadline: Instant) -> Instant {
@@ -167,10 +174,15 @@ impl Timer for Timers {
     }
 }
 
+/// Waits so long, on a thread that is in [`Local::run`].
+pub async fn sleep(time: Duration) {
+    Sleeping::after(time).await;
+}
+
 /// Gives what the future gives, or nothing after this time.
-pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let late = async {
-        Sleeping::after(limit).await;
+        sleep(limit).await;
         None
     };
     smol::future::or(async { Some(future.await) }, late).await
@@ -178,7 +190,7 @@ pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 
 /// A futures-io stream for hyper.
 #[derive(Debug)]
-pub(crate) struct Io<T>(pub(crate) T);
+pub struct Io<T>(pub T);
 
 /// Read at one time: what a TLS record holds at most is read in two turns.
 const READ_BYTES: usize = 8 * 1024;

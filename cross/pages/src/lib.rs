@@ -1,5 +1,5 @@
-//! `coracle pages DIR`: manual pages and shell completions, for packages. Only with feature `pages`; what is shipped has
-//! neither the word nor the crates.
+//! `PROGRAM pages DIR`: manual pages and shell completions, for packages. Both programs have it with their feature `pages`;
+//! what is shipped has neither the word nor the crates.
 
 use std::{ffi::OsString, fs, io, io::Write as _, path::Path, process::ExitCode};
 
@@ -7,7 +7,7 @@ use clap::Command;
 use clap_complete::Shell;
 
 /// Does it if the command line says `pages DIR`. It is no subcommand: those are written about.
-pub(crate) fn asked(command: fn() -> Command) -> Option<ExitCode> {
+pub fn asked(command: fn() -> Command) -> Option<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let [word, dir] = words.as_slice() else { return None };
     if word != "pages" {
@@ -22,7 +22,7 @@ pub(crate) fn asked(command: fn() -> Command) -> Option<ExitCode> {
     }
 }
 
-/// Writes `DIR/man1/coracle*.1` and `DIR/completions/{bash,zsh,fish}/…`.
+/// Writes `DIR/man1/PROGRAM*.1` and `DIR/completions/{bash,zsh,fish}/…`.
 fn write(mut command: Command, dir: &Path) -> io::Result<()> {
     let name = command.get_name().to_owned();
     let completions = dir.join("completions");
