@@ -5,6 +5,7 @@
 //! also when a test fails half-way.
 
 pub mod api;
+pub mod budgets;
 pub mod cluster;
 pub mod disk;
 pub mod host;

@@ -11,7 +11,6 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     net::TcpListener,
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
@@ -21,6 +20,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use coracle_benches::{
+    budgets::{Budgets, number_of},
     cluster::{Cluster, project, wait_for},
     host,
     https::Admin,
@@ -39,31 +39,7 @@ const OBJECT_BYTES: usize = 2500;
 const JSON: &str = "application/json";
 
 fn main() -> ExitCode {
-    let mut lines = Lines { over: false };
-    match measure(&mut lines) {
-        Ok(()) if !lines.over => ExitCode::SUCCESS,
-        Ok(()) => {
-            eprintln!("silence: a limit is over");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("silence: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-struct Lines {
-    over: bool,
-}
-
-impl Lines {
-    fn say(&mut self, name: &str, value: f64, unit: &str, limit: f64) {
-        let is_over = limit < value;
-        self.over |= is_over;
-        let judged = if is_over { "over" } else { "ok" };
-        println!("silence {name} {value:.3} {unit} limit {limit} {judged}");
-    }
+    Budgets::judge("silence", measure)
 }
 
 /// One process over the idle window.
@@ -98,11 +74,8 @@ impl Process {
     }
 }
 
-fn measure(lines: &mut Lines) -> Result<()> {
-    let seconds: u64 = match env::var("SILENCE_SECONDS") {
-        Ok(text) => text.parse().with_context(|| format!("SILENCE_SECONDS={text} is no number"))?,
-        Err(_) => 600,
-    };
+fn measure(budgets: &mut Budgets) -> Result<()> {
+    let seconds = number_of("SILENCE_SECONDS", 600)?;
     let mut cluster = Cluster::start()?;
     let names: Vec<String> = (1..=AGENTS).map(|number| format!("pi{number}")).collect();
     for name in &names {
@@ -112,7 +85,7 @@ fn measure(lines: &mut Lines) -> Result<()> {
     let admin = Admin::of(&cluster.kubeconfig())?;
     start_pods(&cluster, &admin)?;
     thread::sleep(REST);
-    idle(lines, &cluster, &names, seconds)?;
+    idle(budgets, &cluster, &names, seconds)?;
     let server = cluster.server_pid().context("no control plane")?;
     let mut client = admin.dial()?;
     let path = "/api/v1/namespaces/default/configmaps";
@@ -124,14 +97,14 @@ fn measure(lines: &mut Lines) -> Result<()> {
     println!(
         "# one update of an object of {OBJECT_BYTES} bytes, mean of {UPDATES} one after the other: /proc/PID/io, strace"
     );
-    lines.say("update_syncs", syncs, "fsyncs", 1.0);
-    println!("silence update_bytes {bytes:.0} bytes");
+    budgets.must("update_syncs", syncs, "fsyncs", 1.0);
+    budgets.tell("update_bytes", bytes, "bytes");
     match etcd(cluster.dir()) {
         Ok((bytes, syncs)) => {
-            println!("silence etcd_update_syncs {syncs:.3} fsyncs");
-            println!("silence etcd_update_bytes {bytes:.0} bytes");
+            budgets.tell("etcd_update_syncs", syncs, "fsyncs");
+            budgets.tell("etcd_update_bytes", bytes, "bytes");
         }
-        Err(error) => println!("silence etcd_update not measured # {error:#}"),
+        Err(error) => budgets.missing("etcd_update", &format!("{error:#}")),
     }
     Ok(())
 }
@@ -169,7 +142,7 @@ fn start_pods(cluster: &Cluster, admin: &Admin) -> Result<()> {
     })
 }
 
-fn idle(lines: &mut Lines, cluster: &Cluster, names: &[String], seconds: u64) -> Result<()> {
+fn idle(budgets: &mut Budgets, cluster: &Cluster, names: &[String], seconds: u64) -> Result<()> {
     let mut all =
         vec![Process::look("control", cluster.server_pid().context("no control plane")?)?];
     for name in names {
@@ -204,16 +177,16 @@ fn idle(lines: &mut Lines, cluster: &Cluster, names: &[String], seconds: u64) ->
             "control" => of_control = percent,
             _ => of_agents.push(percent),
         }
-        lines.say(&format!("{}_writes", process.name), bytes as f64, "bytes", 0.0);
-        lines.say(&format!("{}_wakes", process.name), wakes, "a_second", 2.0);
+        budgets.must(&format!("{}_writes", process.name), bytes as f64, "bytes", 0.0);
+        budgets.must(&format!("{}_wakes", process.name), wakes, "a_second", 2.0);
         println!("# {}: {percent:.3} % of a core", process.name);
     }
     let most = shims.iter().copied().fold(0.0, f64::max);
-    lines.say("shims_writes", bytes_of_shims as f64, "bytes", 0.0);
-    lines.say("shims_wakes_most", most, "a_second", 2.0);
+    budgets.must("shims_writes", bytes_of_shims as f64, "bytes", 0.0);
+    budgets.must("shims_wakes_most", most, "a_second", 2.0);
     println!("# all {} shims: {ticks_of_shims} ticks", shims.len());
     let busiest = of_agents.iter().copied().fold(0.0, f64::max);
-    lines.say("cpu", of_control + busiest, "%_of_a_core", 0.2);
+    budgets.must("cpu", of_control + busiest, "%_of_a_core", 0.2);
     println!("# cpu: control plane and the busiest agent");
     Ok(())
 }

@@ -20,6 +20,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use coracle_benches::{
+    budgets::{Budgets, number_of},
     cluster::{Cluster, Kubectl, bin_dir, project, text, wait_for},
     host,
     syncs::Syncs,
@@ -33,47 +34,11 @@ const NODE: &str = "pi0";
 const CHURN: usize = 1000;
 
 fn main() -> ExitCode {
-    let mut lines = Lines { over: false };
-    match measure(&mut lines) {
-        Ok(()) if !lines.over => ExitCode::SUCCESS,
-        Ok(()) => {
-            eprintln!("cost: a budget that must hold does not");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("cost: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    Budgets::judge("cost", measure)
 }
 
-struct Lines {
-    /// A budget that must hold is over.
-    over: bool,
-}
-
-impl Lines {
-    fn say(&mut self, name: &str, value: f64, unit: &str, limit: f64, must: bool) {
-        let is_over = limit < value;
-        self.over |= is_over && must;
-        let judged = if is_over { "over" } else { "ok" };
-        println!("cost {name} {value:.2} {unit} limit {limit} {judged}");
-    }
-
-    fn missing(&self, name: &str, why: &str) {
-        println!("cost {name} not measured # {why}");
-    }
-}
-
-fn number(name: &str, default: u64) -> Result<u64> {
-    match env::var(name) {
-        Ok(text) => text.parse().with_context(|| format!("{name}={text} is no number")),
-        Err(_) => Ok(default),
-    }
-}
-
-fn measure(lines: &mut Lines) -> Result<()> {
-    let pods = usize::try_from(number("COST_PODS", 20)?)?;
+fn measure(budgets: &mut Budgets) -> Result<()> {
+    let pods = usize::try_from(number_of("COST_PODS", 20)?)?;
     let mut cluster = Cluster::start()?;
     cluster.import(NODE, &project().join("target/demo/testing-service.tar"))?;
     cluster.agent(NODE, &[])?;
@@ -81,8 +46,8 @@ fn measure(lines: &mut Lines) -> Result<()> {
 
     let fsync = fsync_time(cluster.dir())?;
     println!("# fsync of 4 KiB in the data directory: {:.2} ms (middle of 50)", millis(fsync));
-    starts(lines, &cluster, &mut proxy, pods)?;
-    commits(lines, &cluster, &mut proxy)?;
+    starts(budgets, &cluster, &mut proxy, pods)?;
+    commits(budgets, &cluster, &mut proxy)?;
     for index in 0..CHURN {
         config_map(&mut proxy, &format!("churn-{index}"))?;
     }
@@ -91,8 +56,8 @@ fn measure(lines: &mut Lines) -> Result<()> {
         proxy.ask("DELETE", &path, "")?;
     }
     drop(proxy);
-    idle(lines, &cluster, pods)?;
-    sizes(lines)?;
+    idle(budgets, &cluster, pods)?;
+    sizes(budgets)?;
     match container::times(cluster.dir()) {
         Ok((ours, theirs)) => {
             println!(
@@ -101,11 +66,11 @@ fn measure(lines: &mut Lines) -> Result<()> {
                 millis(theirs)
             );
             let part = ours.as_secs_f64() / theirs.as_secs_f64();
-            lines.say("container_run", part, "of_runc", 0.2, false);
+            budgets.aim("container_run", part, "of_runc", 0.2);
         }
-        Err(error) => lines.missing("container_run", &format!("{error:#}")),
+        Err(error) => budgets.missing("container_run", &format!("{error:#}")),
     }
-    restart(lines, &mut cluster)
+    restart(budgets, &mut cluster)
 }
 
 fn millis(time: Duration) -> f64 {
@@ -155,7 +120,7 @@ fn runs(cluster: &Cluster, name: &str) -> Result<()> {
 }
 
 /// From sending the request that creates a pod to the first line that its program wrote (which is after its exec).
-fn starts(lines: &mut Lines, cluster: &Cluster, proxy: &mut Proxy, pods: usize) -> Result<()> {
+fn starts(budgets: &mut Budgets, cluster: &Cluster, proxy: &mut Proxy, pods: usize) -> Result<()> {
     let mut times = Vec::new();
     for index in 0..pods {
         let name = format!("cost-{index}");
@@ -179,7 +144,7 @@ fn starts(lines: &mut Lines, cluster: &Cluster, proxy: &mut Proxy, pods: usize) 
         "# pod created to process started: p50 {:.1} ms; p99 is the largest of {pods}",
         millis(half)
     );
-    lines.say("pod_start_p99", millis(last), "ms", 50.0, false);
+    budgets.aim("pod_start_p99", millis(last), "ms", 50.0);
     Ok(())
 }
 
@@ -194,12 +159,12 @@ fn second_of_day(line: &str) -> Option<Duration> {
 }
 
 /// Syncs of the store in one pod's life until Running, counted with strace; the bytes from `/proc/PID/io`.
-fn commits(lines: &mut Lines, cluster: &Cluster, proxy: &mut Proxy) -> Result<()> {
+fn commits(budgets: &mut Budgets, cluster: &Cluster, proxy: &mut Proxy) -> Result<()> {
     let pid = cluster.server_pid().context("no control plane")?;
     let syncs = match Syncs::attach(pid, &cluster.dir().join("syncs")) {
         Ok(syncs) => syncs,
         Err(error) => {
-            lines.missing("pod_commits", &format!("{error:#}"));
+            budgets.missing("pod_commits", &format!("{error:#}"));
             return Ok(());
         }
     };
@@ -213,14 +178,14 @@ fn commits(lines: &mut Lines, cluster: &Cluster, proxy: &mut Proxy) -> Result<()
     println!(
         "# pod_commits: fsync and fdatasync calls of the control plane seen by strace; {bytes} bytes written"
     );
-    lines.say("pod_commits", syncs as f64, "commits", 6.0, false);
+    budgets.aim("pod_commits", syncs as f64, "commits", 6.0);
     cluster.ok(&["delete", "pod", "counted"])?;
     Ok(())
 }
 
 /// Memory, writes and CPU at rest.
-fn idle(lines: &mut Lines, cluster: &Cluster, pods: usize) -> Result<()> {
-    let seconds = number("COST_IDLE_SECONDS", 600)?;
+fn idle(budgets: &mut Budgets, cluster: &Cluster, pods: usize) -> Result<()> {
+    let seconds = number_of("COST_IDLE_SECONDS", 600)?;
     let server = cluster.server_pid().context("no control plane")?;
     let agent = cluster.agent_pid(NODE).context("no agent")?;
     let shims = cluster.shims();
@@ -240,40 +205,35 @@ fn idle(lines: &mut Lines, cluster: &Cluster, pods: usize) -> Result<()> {
     thread::sleep(Duration::from_secs(seconds));
     let bytes = written().context("a process is gone")? - before.0;
     let ticks = used().context("a process is gone")? - before.1;
-    lines.say("control_plane_memory", pss(server)? as f64 / MIB, "MiB_PSS", 8.0, true);
-    lines.say("agent_memory", pss(agent)? as f64 / MIB, "MiB_PSS", 4.0, true);
+    budgets.must("control_plane_memory", pss(server)? as f64 / MIB, "MiB_PSS", 8.0);
+    budgets.must("agent_memory", pss(agent)? as f64 / MIB, "MiB_PSS", 4.0);
     let of_shims = shims.iter().map(|pid| pss(*pid)).sum::<Result<u64>>()?;
-    lines.say(
-        "pod_memory",
-        of_shims as f64 / MIB / shims.len().max(1) as f64,
-        "MiB_PSS",
-        0.3,
-        true,
-    );
+    let of_each = of_shims as f64 / MIB / shims.len().max(1) as f64;
+    budgets.must("pod_memory", of_each, "MiB_PSS", 0.3);
     println!("# idle window {seconds} s; CPU counts in ticks of 10 ms, {ticks} of them");
-    lines.say("idle_writes", bytes as f64, "bytes", 0.0, true);
-    lines.say("idle_cpu", ticks as f64 / seconds as f64, "%_of_a_core", 0.2, false);
+    budgets.must("idle_writes", bytes as f64, "bytes", 0.0);
+    budgets.aim("idle_cpu", ticks as f64 / seconds as f64, "%_of_a_core", 0.2);
     Ok(())
 }
 
-fn sizes(lines: &mut Lines) -> Result<()> {
+fn sizes(budgets: &mut Budgets) -> Result<()> {
     let arm = env::var_os("CARGO_TARGET_DIR").map_or_else(|| project().join("target"), Into::into);
     let arm = arm.join("aarch64-unknown-linux-musl/release");
     for (program, limit) in [("coracle", 6.0), ("coracle-agent", 4.0)] {
         let size = |dir: &Path| fs::metadata(dir.join(program)).map(|file| file.len() as f64 / MIB);
         let name = program.replace('-', "_");
-        lines.say(&format!("{name}_size_x86_64"), size(&bin_dir()?)?, "MiB", limit, false);
+        budgets.aim(&format!("{name}_size_x86_64"), size(&bin_dir()?)?, "MiB", limit);
         match size(&arm) {
-            Ok(size) => lines.say(&format!("{name}_size_aarch64"), size, "MiB", limit, false),
-            Err(_) => lines.missing(&format!("{name}_size_aarch64"), "not built"),
+            Ok(size) => budgets.aim(&format!("{name}_size_aarch64"), size, "MiB", limit),
+            Err(_) => budgets.missing(&format!("{name}_size_aarch64"), "not built"),
         }
     }
     Ok(())
 }
 
 /// SIGKILL, then until `/readyz` says ok.
-fn restart(lines: &mut Lines, cluster: &mut Cluster) -> Result<()> {
-    let objects = number("COST_OBJECTS", 5000)?;
+fn restart(budgets: &mut Budgets, cluster: &mut Cluster) -> Result<()> {
+    let objects = number_of("COST_OBJECTS", 5000)?;
     let mut proxy = Proxy::start(cluster)?;
     for index in 0..objects {
         config_map(&mut proxy, &format!("many-{index}"))?;
@@ -290,6 +250,6 @@ fn restart(lines: &mut Lines, cluster: &mut Cluster) -> Result<()> {
     println!(
         "# start after SIGKILL, {objects} objects: middle of 3, the asking curl's own time taken off"
     );
-    lines.say("start", millis(times.get(1).copied().unwrap_or_default()), "ms", 100.0, false);
+    budgets.aim("start", millis(times.get(1).copied().unwrap_or_default()), "ms", 100.0);
     Ok(())
 }
