@@ -17,7 +17,7 @@ use super::{
     Played, Survived,
     board::{Board, Mark, Server},
 };
-use crate::shell::{carry, chain, images::holder};
+use crate::shell::{chain, images::holder};
 
 /// One start in so many is itself cut.
 const CUT_AGAIN: u64 = 16;
@@ -105,7 +105,7 @@ fn seen(played: &Played, at: usize) -> Seen {
                 if let Some(pod) = seen.server.pods.get_mut(uid).and_then(Value::as_object_mut) {
                     pod.insert("status".into(), status.clone());
                 }
-                if carry::is_over(status) {
+                if says_over(status) {
                     seen.over.insert(uid.clone());
                 }
             }
@@ -317,7 +317,12 @@ fn nothing_is_orphaned(root: &Path, board: &Board) -> Result<(), String> {
 fn is_over(board: &Board, uid: &str) -> bool {
     let status = PodUid::parse(uid).and_then(|uid| board.agent.status(&uid).map(str::to_owned));
     let status = status.and_then(|text| serde_json::from_str(&text).ok());
-    status.as_ref().is_some_and(carry::is_over)
+    status.as_ref().is_some_and(says_over)
+}
+
+/// Whether a pod with this status never runs again.
+fn says_over(status: &Value) -> bool {
+    matches!(status.get("phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
 }
 
 /// Nobody but the owner can read it or look into it.

@@ -324,11 +324,6 @@ pub(crate) fn take_down(
     Ok(())
 }
 
-/// Whether a pod with this status never runs again.
-pub(crate) fn is_over(status: &Value) -> bool {
-    matches!(status.get("phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
-}
-
 /// Removes what is left of a pod, and lets go of its images.
 pub(crate) fn forget(state: &StateDir, images: &ImageStore, uid: &PodUid) -> std::io::Result<()> {
     // By its uid: which containers it had, a damaged record does not say.
