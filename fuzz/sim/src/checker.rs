@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     history::History,
@@ -215,16 +215,35 @@ fn same(told: &Value, stored: &Value, gone: bool) -> bool {
         return text(told, "/metadata/uid") == text(stored, "/metadata/uid");
     }
     // The revision is the entry's, and items of a list need no type.
-    let strip = |value: &Value| {
-        let mut value = value.clone();
-        if let Some(object) = value.as_object_mut() {
-            object.remove("apiVersion");
-            object.remove("kind");
+    let both = told.as_object().zip(stored.as_object());
+    both.is_some_and(|(told, stored)| {
+        same_but(&["apiVersion", "kind"], told, stored, |name, told, stored| {
+            let both = told.as_object().zip(stored.as_object()).filter(|_| name == "metadata");
+            both.map_or_else(
+                || told == stored,
+                |(told, stored)| {
+                    same_but(&["resourceVersion"], told, stored, |_, told, stored| told == stored)
+                },
+            )
+        })
+    })
+}
+
+/// Whether both have the same members, besides these.
+fn same_but(
+    besides: &[&str],
+    one: &Map<String, Value>,
+    other: &Map<String, Value>,
+    same: impl Fn(&str, &Value, &Value) -> bool,
+) -> bool {
+    let counts = |(name, _): &(&String, &Value)| !besides.contains(&name.as_str());
+    let (mut one, mut other) = (one.iter().filter(counts), other.iter().filter(counts));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some((name, value)), Some((other_name, other)))
+                if name == other_name && same(name, value, other) => {}
+            _ => return false,
         }
-        if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.remove("resourceVersion");
-        }
-        value
-    };
-    strip(told) == strip(stored)
+    }
 }

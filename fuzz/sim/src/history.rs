@@ -27,6 +27,8 @@ pub struct History {
     changes: BTreeMap<u64, Change>,
     now: BTreeMap<Arc<str>, (u64, Arc<Value>)>,
     newest: u64,
+    /// Changes of pods.
+    pods: u64,
     /// Where each pod uid was bound (P2).
     bound: BTreeMap<String, String>,
 }
@@ -54,8 +56,9 @@ impl History {
             None => self.now.remove(key),
         };
         let old = old.map(|(_, old)| old);
-        if let Some(new) = new.as_ref().filter(|_| key.starts_with(PODS)) {
-            self.bind(new)?;
+        if key.starts_with(PODS) {
+            self.pods += 1;
+            new.as_ref().map_or(Ok(()), |new| self.bind(new))?;
         }
         self.changes.insert(revision, Change { key: key.clone(), old, new });
         Ok(())
@@ -100,6 +103,11 @@ impl History {
     /// How many changes there were.
     pub fn len(&self) -> u64 {
         self.changes.len() as u64
+    }
+
+    /// How many of them were of pods.
+    pub fn pods(&self) -> u64 {
+        self.pods
     }
 
     /// Whether there was none.

@@ -97,12 +97,13 @@ impl Reflector {
                 self.watch(scene);
             }
             (State::Listing, News::Answer(_, 200, body)) => {
-                let list = json(body);
+                let mut list = json(body);
                 self.revision = revision(&list);
                 self.lists += 1;
-                let items = list.get("items").and_then(Value::as_array).cloned();
                 self.watch(scene);
-                let items = items.ok_or_else(|| format!("{}: a list without items", self.path))?;
+                let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
+                    return Err(format!("{}: a list without items", self.path));
+                };
                 return Ok(vec![Seen::Listed(self.revision, items)]);
             }
             (State::Listing, _) => self.pause(true, scene),
@@ -119,9 +120,9 @@ impl Reflector {
         let mut seen = Vec::new();
         while let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.waiting.drain(..=end).collect();
-            let line = json(&line);
+            let mut line = json(&line);
             let kind = text(&line, "/type").to_owned();
-            let object = line.get("object").cloned().unwrap_or(Value::Null);
+            let object = line.get_mut("object").map(Value::take).unwrap_or_default();
             if kind == "ERROR" {
                 let code = number(&object, "/code");
                 if code != 410 {
