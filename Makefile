@@ -17,8 +17,9 @@ lab: lab-setup build $(IMAGE) ## machines with real kernels in QEMU: the whole f
 	cargo build -p xtask
 	./cross/build aarch64-unknown-linux-musl
 	./cross/build --service
-	./cross/lab/run amd64 arm64 no-memory clock slow-disk
-	./cross/lab/power-cut
+	-./cross/lab/run amd64 arm64 no-memory clock slow-disk
+	-./cross/lab/power-cut
+	./cross/lab/report
 
 lab-systemd: lab-setup build $(IMAGE) ## the package on a machine with systemd: install, use, restart, upgrade, purge; wants root
 	cargo build -p xtask
@@ -93,9 +94,9 @@ cross: ## ARM: three targets, static, each binary's size beside its budget and i
 cross-twice: ## two builds for aarch64 from two directories: the same bytes
 	./cross/build --twice aarch64-unknown-linux-musl
 
-cross-test: ## unit tests of the placement core and both logic crates on ARM, 64 and 32 bits, under qemu-user; both programs too
+cross-test: ## unit tests of what decides on ARM under qemu-user, and both programs: BOARDS=aarch64, armv7, or both
 	./.ci/setup arm
-	./cross/test
+	./cross/test $(BOARDS)
 
 packages: build cross ## .deb and tar for each architecture, in target/packages
 	./cross/package

@@ -24,8 +24,8 @@ const SELDOM: [&str; 10] = [
 ];
 
 /// lld applies it beside its own script.
-fn script() -> String {
-    let listed = include_str!("seldom.txt").lines().filter(|line| !line.starts_with('#'));
+fn script(listed: &str) -> String {
+    let listed = listed.lines().filter(|line| !line.starts_with('#'));
     let parts = SELDOM.into_iter().chain(listed);
     let seldom: String = parts.map(|part| format!("*(.text.*{part}*) ")).collect();
     format!(
@@ -36,15 +36,17 @@ fn script() -> String {
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=seldom.txt");
     println!("cargo:rerun-if-env-changed=RUSTC_LINKER");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
     if !is("PROFILE", "release") || !is("CARGO_CFG_TARGET_ENV", "gnu") || linker_was_chosen() {
         return;
     }
+    // Builds for boards, which do not read it, are not made anew for it.
+    println!("cargo:rerun-if-changed=seldom.txt");
     let (Some(tools), Some(out)) = (bundled_lld(), env::var_os("OUT_DIR")) else { return };
     let script = PathBuf::from(out).join("coracle.ld");
-    if let Err(error) = fs::write(&script, self::script()) {
+    let listed = fs::read_to_string("seldom.txt");
+    if let Err(error) = listed.and_then(|listed| fs::write(&script, self::script(&listed))) {
         println!("cargo:warning=cannot write {}: {error}", script.display());
         return;
     }

@@ -1,6 +1,0 @@
-# For `cross build --release --target arm-unknown-linux-musleabi`: cross's own image has the musl toolchain that ring's C code and the
-# linker need; nothing else is wanted but qemu-user, which it has too (`cross test`).
-ARG CROSS_BASE_IMAGE
-FROM $CROSS_BASE_IMAGE
-# Paths of the build are not part of the binary.
-ENV CFLAGS="-ffile-prefix-map=/cargo=cargo -ffile-prefix-map=/target=target"
