@@ -58,7 +58,8 @@ pub(crate) const FAKE_PODS_MAX: usize = 250;
 /// Disk of each fake node, in bytes, all of it free.
 pub(crate) const FAKE_DISK_BYTES: u64 = 64 << 30;
 
-/// A silent connection is asked for a sign of life after this time.
+/// A silent connection is asked for a sign of life after this time. This and the two below ring up to
+/// [`coracle_rt::TIMERS_LATE_MAX`] late, so that connections are asked together.
 pub(crate) const PING_AFTER: Duration = Duration::from_secs(30);
 
 /// The same for the tunnel, which carries logs only: the other connection notices a dead control plane first.
