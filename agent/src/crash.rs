@@ -263,17 +263,17 @@ fn play(
                 if what == 11 && rng.below(2) == 0 {
                     board.server.pods.remove(uid);
                     board.tell(Event::PodGone(uid.clone()))?;
-                    continue;
-                }
-                if let Some(meta) =
-                    board.server.pods.get_mut(uid).and_then(|p| p.get_mut("metadata"))
-                {
-                    match what {
-                        9 => meta["labels"] = json!({"step": number.to_string().repeat(400)}),
-                        _ => meta["deletionTimestamp"] = "2026-01-01T00:00:00Z".into(),
+                } else {
+                    if let Some(meta) =
+                        board.server.pods.get_mut(uid).and_then(|p| p.get_mut("metadata"))
+                    {
+                        match what {
+                            9 => meta["labels"] = json!({"step": number.to_string().repeat(400)}),
+                            _ => meta["deletionTimestamp"] = "2026-01-01T00:00:00Z".into(),
+                        }
                     }
+                    change(&mut board, uid)?;
                 }
-                change(&mut board, uid)?;
             }
             12 => {
                 board.server.config += 1;
